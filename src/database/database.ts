@@ -1,0 +1,109 @@
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { PrismaPg } from '@prisma/adapter-pg';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import pg from 'pg';
+import { CONFIG, type Config } from '../config/config.js';
+import { LOGGER, type Logger } from '../observability/logger.js';
+import { isRetryableConflict } from './database-errors.js';
+import { PrismaClient, type Prisma } from './generated/client.js';
+
+/** Prisma, inside one database transaction. */
+export type Transaction = Prisma.TransactionClient;
+
+/** Injection token of the connection string in force: DATABASE_URL, or the embedded server's. */
+export const DATABASE_URL = Symbol('DATABASE_URL');
+
+interface Hooks {
+  beforeCommit: (() => Promise<void>)[];
+  afterCommit: (() => void)[];
+}
+
+const CONFLICT_TRIES = 4;
+
+/** The domain's way to PostgreSQL. The relay and the consumers' bookkeeping have connections of their own, see DatabasePool. */
+@Injectable()
+export class Database implements OnModuleDestroy {
+  readonly prisma: PrismaClient;
+  private readonly pool: pg.Pool;
+  private readonly hooks = new WeakMap<Transaction, Hooks>();
+  private readonly current = new AsyncLocalStorage<Transaction>();
+  private readonly timeoutMs: number;
+
+  constructor(@Inject(CONFIG) config: Config, @Inject(DATABASE_URL) url: string, @Inject(LOGGER) logger: Logger) {
+    this.timeoutMs = config.database.transactionTimeoutMs;
+    this.pool = openPool(url, { max: config.database.poolSize, name: 'waybill', timeoutMs: this.timeoutMs }, logger);
+    this.prisma = new PrismaClient({ adapter: new PrismaPg(this.pool) });
+  }
+
+  /**
+   * Runs the work in one transaction, READ COMMITTED, and commits when it resolves. The work is run anew (a
+   * few times) when PostgreSQL ends it for a deadlock or serialization conflict: it must do nothing outside `tx`.
+   * @throws whatever the work throws, after the rollback
+   */
+  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      let afterCommit: (() => void)[] = [];
+      try {
+        const result = await this.prisma.$transaction(
+          async (tx) => {
+            const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
+            this.hooks.set(tx, hooks);
+            const value = await this.current.run(tx, () => work(tx));
+            for (const hook of hooks.beforeCommit) await hook();
+            this.hooks.delete(tx);
+            afterCommit = hooks.afterCommit;
+            return value;
+          },
+          { maxWait: this.timeoutMs, timeout: this.timeoutMs },
+        );
+        for (const hook of afterCommit) hook();
+        return result;
+      } catch (error) {
+        if (tries >= CONFLICT_TRIES || !isRetryableConflict(error)) throw error;
+      }
+    }
+  }
+
+  /** The transaction this code runs in, for what is called through an interface that has no place for it. */
+  currentTransaction(): Transaction | undefined {
+    return this.current.getStore();
+  }
+
+  /** Runs as the transaction's last statements; a rejection rolls it back. */
+  beforeCommit(tx: Transaction, hook: () => Promise<void>): void {
+    this.hooksOf(tx).beforeCommit.push(hook);
+  }
+
+  /** Runs once the transaction has committed; must not throw. */
+  afterCommit(tx: Transaction, hook: () => void): void {
+    this.hooksOf(tx).afterCommit.push(hook);
+  }
+
+  private hooksOf(tx: Transaction): Hooks {
+    const hooks = this.hooks.get(tx);
+    if (!hooks) throw new Error('This transaction was not begun by Database.transaction, or has ended already');
+    return hooks;
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    await this.prisma.$disconnect();
+    await this.pool.end();
+  }
+}
+
+/** A pool whose every wait is bounded, so that a database that has gone silent is an error and not a hang. */
+export function openPool(url: string, options: { max: number; name: string; timeoutMs: number }, logger: Logger): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.max,
+    application_name: options.name,
+    connectionTimeoutMillis: options.timeoutMs,
+    statement_timeout: options.timeoutMs,
+    query_timeout: options.timeoutMs + 1000,
+    idle_in_transaction_session_timeout: options.timeoutMs * 2,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 5000,
+  });
+  pool.on('error', (error) => logger.warn({ err: error, pool: options.name }, 'an idle database connection was lost'));
+  return pool;
+}

@@ -1,0 +1,87 @@
+import { Injectable } from '@nestjs/common';
+import type { Transaction } from '../../database/database.js';
+import { DatabasePool } from '../../database/database-pool.js';
+
+export interface Standing {
+  /** The group has handled the event, or given it up to a person. */
+  readonly done: boolean;
+  /** An earlier event of the key is parked or a dead letter: this one must wait behind it. */
+  readonly held: boolean;
+}
+
+interface Question {
+  readonly group: string;
+  readonly topic: string;
+  readonly key: string;
+  readonly eventId: string;
+  readonly answer: (standing: Standing) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+const MOST_AT_ONCE = 500;
+const DELETE_BATCH = 5000;
+
+/** What each group has handled. */
+@Injectable()
+export class Inbox {
+  private questions: Question[] = [];
+  private asking = false;
+
+  constructor(private readonly database: DatabasePool) {}
+
+  /** Marks the event as handled, in the transaction of its effect; false when it was already. A twin waits here for the first to end. */
+  async mark(tx: Transaction, group: string, eventId: string): Promise<boolean> {
+    return (await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${group}, ${eventId}::uuid) ON CONFLICT DO NOTHING`) === 1;
+  }
+
+  /** For a handler that had no effect in the database. */
+  async markNow(group: string, eventId: string): Promise<void> {
+    await this.database.query('INSERT INTO inbox (group_name, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [group, eventId]);
+  }
+
+  async has(group: string, eventId: string): Promise<boolean> {
+    return (await this.database.query('SELECT 1 AS one FROM inbox WHERE group_name = $1 AND event_id = $2', [group, eventId])).length > 0;
+  }
+
+  /** How an event stands with a group. Questions that come while one is under way are asked together. */
+  standing(group: string, topic: string, key: string, eventId: string): Promise<Standing> {
+    return new Promise((answer, fail) => {
+      this.questions.push({ group, topic, key, eventId, answer, fail });
+      if (!this.asking) void this.ask();
+    });
+  }
+
+  private async ask(): Promise<void> {
+    this.asking = true;
+    await Promise.resolve(); // whoever asks in the same turn comes along
+    while (this.questions.length > 0) {
+      const batch = this.questions.splice(0, MOST_AT_ONCE);
+      try {
+        const rows = await this.database.query<{ done: boolean; held: boolean }>(
+          `SELECT EXISTS (SELECT 1 FROM inbox i WHERE i.group_name = q.group_name AND i.event_id = q.event_id)
+               OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.group_name = q.group_name AND d.event_id = q.event_id) AS done,
+               EXISTS (SELECT 1 FROM parked_key p WHERE p.group_name = q.group_name AND p.topic = q.topic AND p.key = q.key) AS held
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY AS q(group_name, topic, key, event_id, position) ORDER BY q.position`,
+          [batch.map(({ group }) => group), batch.map(({ topic }) => topic), batch.map(({ key }) => key), batch.map(({ eventId }) => eventId)],
+        );
+        batch.forEach((question, index) => question.answer(rows[index] as Standing));
+      } catch (error) {
+        for (const question of batch) question.fail(error);
+      }
+    }
+    this.asking = false;
+  }
+
+  /** Forgets what is older than the retention, by the database's clock. */
+  async cleanUp(retentionDays: number): Promise<number> {
+    let total = 0;
+    for (;;) {
+      const rows = await this.database.query(
+        `DELETE FROM inbox WHERE ctid IN (SELECT ctid FROM inbox WHERE handled_at < now() - $1 * interval '1 day' LIMIT $2) RETURNING 1 AS one`,
+        [retentionDays, DELETE_BATCH],
+      );
+      total += rows.length;
+      if (rows.length < DELETE_BATCH) return total;
+    }
+  }
+}

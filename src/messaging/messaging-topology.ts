@@ -1,0 +1,18 @@
+import { knownEventDefinitions } from './event/event-definition.js';
+import type { Subscription, Topology } from './transport/broker-adapter.js';
+
+/** Where dead letters of a topic are announced. */
+export function deadLetterTopicOf(topic: string): string {
+  return `${topic}.DLT`;
+}
+
+/** All that the event classes and the consumers of this application need at the broker. */
+export function topologyOf(subscriptions: readonly Subscription[]): Topology {
+  const topics = [...new Set([...knownEventDefinitions().map(({ topic }) => topic), ...subscriptions.map(({ topic }) => topic)])].sort();
+  const subscribed = new Set(subscriptions.map(({ topic }) => topic));
+  return {
+    topics,
+    subscriptions: subscriptions.map(({ group, topic }) => ({ group, topic })),
+    deadLetterTopics: topics.filter((topic) => subscribed.has(topic)).map(deadLetterTopicOf),
+  };
+}

@@ -1,0 +1,295 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { DatabasePool } from '../../database/database-pool.js';
+import { Notifications } from '../../database/notifications.js';
+import { LOGGER, type Logger } from '../../observability/logger.js';
+import { Metrics } from '../../observability/metrics.js';
+import { eventClassOf, definitionOf, type PublishFailurePolicy } from '../event/event-definition.js';
+import { LaneLeases } from '../lane/lane-leases.js';
+import { MessagingSettings } from '../messaging-settings.js';
+import { MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
+import { backoffMs } from '../transport/backoff.js';
+import { BrokerConnection } from '../transport/broker-connection.js';
+import { OUTBOX_SUBJECT } from './outbox.js';
+import { heldKeyOf, OutboxTable, type OutboxRow } from './outbox-table.js';
+import { failpoint } from '../../config/failpoint.js';
+
+const CIRCUIT_BASE_MS = 100;
+const CIRCUIT_MAX_MS = 5000;
+const HOLD_BASE_MS = 500;
+const HOLD_MAX_MS = 60_000;
+
+interface Hold {
+  attempts: number;
+  until: number;
+}
+
+/**
+ * Drains the outbox: reads the heads of the lanes it leases, publishes, and deletes exactly what the broker has
+ * proved to hold. Why nothing is lost: a row goes only after its proof. Why a key keeps its order: rows of a key
+ * are in one lane in commit order, are always read from the lane's head, are handed over in that order, and a
+ * key whose event failed is left out until that event is through. Two relays on one lane (an expired lease)
+ * each send a prefix of what is left, in order: what is seen first is in order, the rest are duplicates.
+ */
+@Injectable()
+export class Relay {
+  private readonly table: OutboxTable;
+  private readonly leases: LaneLeases;
+  private readonly holds = new Map<string, Hold>();
+  private parked = new Set<string>();
+  private topics: readonly string[] = [];
+  private running: Promise<void> | undefined;
+  private stopping = false;
+  private awake = false;
+  private wakeUp: (() => void) | undefined;
+  private unlisten: (() => void) | undefined;
+  private circuitFailures = 0;
+
+  constructor(
+    database: DatabasePool,
+    private readonly notifications: Notifications,
+    private readonly broker: BrokerConnection,
+    private readonly settings: MessagingSettings,
+    private readonly metrics: Metrics,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {
+    this.table = new OutboxTable(database);
+    this.leases = new LaneLeases(database, {
+      pool: 'outbox',
+      lanes: settings.lanes,
+      owner: settings.instance,
+      leaseMs: settings.config.outbox.leaseMs,
+      logger,
+      onChange: () => {
+        void this.refreshHolds().finally(() => this.wake());
+      },
+    });
+  }
+
+  /** Begins to drain as soon as the broker's topology exists. */
+  start(topics: readonly string[]): void {
+    this.topics = topics;
+    this.unlisten = this.notifications.listen(OUTBOX_SUBJECT, () => this.wake());
+    this.running = this.run();
+  }
+
+  /** There may be rows: look now. Never rejects, costs nothing when it is busy already. */
+  wake(): void {
+    this.awake = true;
+    this.wakeUp?.();
+  }
+
+  /** The safety net's look: also at keys on hold and at parked ones. */
+  async poll(): Promise<void> {
+    if (!this.running || this.stopping) return;
+    await this.refreshHolds();
+    if (this.parked.size > 0) await this.table.followParked(this.settings.instance);
+    this.wake();
+  }
+
+  /** Ends the batch in hand, then gives the lanes back. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.unlisten?.();
+    this.wake();
+    await this.running;
+    if (this.running) await this.leases.stop();
+  }
+
+  private async run(): Promise<void> {
+    await Promise.race([this.broker.whenOpen(), this.whenStopping()]);
+    if (this.stopping) return;
+    await this.leases.start();
+    while (!this.stopping) {
+      this.awake = false;
+      try {
+        const busy = movesOutbox(this.broker.adapter) ? await this.move() : await this.drain();
+        this.circuitFailures = 0;
+        if (!busy) await this.idle();
+      } catch (error) {
+        this.circuitFailures++;
+        if (this.circuitFailures === 1) this.logger.warn({ err: error }, 'publishing stopped; the outbox keeps the events');
+        await this.idle(backoffMs(this.circuitFailures, CIRCUIT_BASE_MS, CIRCUIT_MAX_MS), true);
+      }
+    }
+  }
+
+  /** The postgres broker: rows go into the queues inside the database. */
+  private async move(): Promise<boolean> {
+    const lanes = this.leases.owned();
+    const adapter = this.broker.adapter;
+    if (lanes.length === 0 || !movesOutbox(adapter)) return false;
+    const limit = this.settings.config.outbox.batchSize;
+    const end = this.metrics.publishDuration.startTimer();
+    const { moved } = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    if (moved > 0) end();
+    if (moved >= limit) return true;
+    const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
+    for (const row of firstOfEachKey(undeclared)) await this.refuse(row, this.undeclared(row));
+    return moved > 0 || undeclared.length > 0;
+  }
+
+  /**
+   * Reads the next batch while this one is being published, and deletes the last one meanwhile.
+   * @returns whether there was anything to do
+   * @throws Error the broker or the database could not be reached; everything unproved is still in the outbox
+   */
+  private async drain(): Promise<boolean> {
+    const { batchSize } = this.settings.config.outbox;
+    const read = (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
+      const lanes = this.leases.owned();
+      if (lanes.length === 0) return Promise.resolve([]);
+      return this.table.read(lanes, batchSize, inHand.map(({ id }) => id), this.heldKeys());
+    };
+    let rows = await read([]);
+    if (rows.length === 0) return false;
+    let deleting: Promise<void> = Promise.resolve();
+    let deletingRows: OutboxRow[] = [];
+    try {
+      while (rows.length > 0) {
+        await failpoint('relay.afterRead');
+        const next = settled(read([...deletingRows, ...rows]));
+        const { done, refused, trouble } = await this.publish(rows);
+        await failpoint('relay.afterPublish');
+        await deleting;
+        await failpoint('relay.beforeDelete');
+        deleting = this.table.delete(done);
+        deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
+        deletingRows = done;
+        for (const { row, error } of refused) await this.refuse(row, error);
+        await this.release(done);
+        const ahead = await next;
+        if (trouble) throw trouble;
+        if (ahead.error) throw ahead.error;
+        if (this.stopping) break;
+        // A key that has just failed must not be overtaken by what was read ahead.
+        rows = (ahead.value ?? []).filter((row) => !this.holds.has(heldKeyOf(row)));
+      }
+    } finally {
+      await deleting;
+    }
+    return true;
+  }
+
+  private async publish(rows: readonly OutboxRow[]): Promise<{ done: OutboxRow[]; refused: { row: OutboxRow; error: Error }[]; trouble: Error | undefined }> {
+    const done: OutboxRow[] = [];
+    const refused: { row: OutboxRow; error: Error }[] = [];
+    const declared: OutboxRow[] = [];
+    const failed = new Set<string>();
+    for (const row of rows) {
+      if (failed.has(heldKeyOf(row))) continue;
+      if (this.topics.includes(row.topic)) declared.push(row);
+      else {
+        failed.add(heldKeyOf(row));
+        refused.push({ row, error: this.undeclared(row) });
+      }
+    }
+    if (declared.length === 0) return { done, refused, trouble: undefined };
+    const end = this.metrics.publishDuration.startTimer();
+    const outcomes = await this.broker.adapter.publish(declared).catch((error: unknown) => declared.map(() => error as Error));
+    end();
+    let trouble: Error | undefined;
+    declared.forEach((row, index) => {
+      const error = outcomes[index];
+      const key = heldKeyOf(row);
+      if (!error) {
+        done.push(row);
+        return;
+      }
+      if (!(error instanceof MessageRejectedError)) {
+        trouble ??= error;
+        this.metrics.publishFailures.inc({ kind: 'transport' });
+      } else if (!failed.has(key)) refused.push({ row, error });
+      failed.add(key);
+    });
+    for (const row of done) this.metrics.published.inc({ topic: row.topic });
+    return { done, refused, trouble };
+  }
+
+  private undeclared(row: OutboxRow): MessageRejectedError {
+    return new MessageRejectedError(`topic "${row.topic}" is declared by no event class and no consumer of this application`);
+  }
+
+  /** Holds the key back; at the limit does what the topic's policy says. */
+  private async refuse(row: OutboxRow, error: Error): Promise<void> {
+    const key = heldKeyOf(row);
+    const attempts = (this.holds.get(key)?.attempts ?? 0) + 1;
+    const policy = policyOf(row.type);
+    const fields = { eventId: row.eventId, topic: row.topic, type: row.type, key: row.key, attempt: attempts, err: error };
+    this.metrics.publishFailures.inc({ kind: 'message' });
+    if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
+      const moved = await this.table.park(row, policy, error.message, this.settings.instance);
+      this.logger.error({ ...fields, policy, rows: moved }, 'the broker refuses an event; it is out of the way in outbox_parked');
+      await this.unhold(key);
+      if (policy === 'park') this.parked.add(key);
+      return;
+    }
+    const delayMs = backoffMs(attempts, HOLD_BASE_MS, HOLD_MAX_MS);
+    this.holds.set(key, { attempts, until: performance.now() + delayMs });
+    await this.table.hold(row, attempts, delayMs, error.message);
+    if (attempts >= this.settings.config.outbox.maxAttempts) this.logger.error(fields, 'the broker refuses an event; its key waits until that is mended');
+    else this.logger.warn({ ...fields, delayMs }, 'the broker refused an event; its key waits');
+  }
+
+  private async release(done: readonly OutboxRow[]): Promise<void> {
+    if (this.holds.size === 0) return;
+    for (const key of new Set(done.map(heldKeyOf))) if (this.holds.has(key)) await this.unhold(key);
+  }
+
+  private async unhold(key: string): Promise<void> {
+    this.holds.delete(key);
+    await this.table.unhold(key);
+  }
+
+  /** Keys that must not be read now. A hold that has run out lets its key's first row through; the rest follow once it is done. */
+  private heldKeys(): string[] {
+    const now = performance.now();
+    return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];
+  }
+
+  private async refreshHolds(): Promise<void> {
+    const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
+    const now = performance.now();
+    for (const { held: key, attempts, waitMs } of held) if (!this.holds.has(key)) this.holds.set(key, { attempts, until: now + waitMs });
+    for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
+    this.parked = new Set(parked);
+  }
+
+  private async idle(ms = Infinity, deaf = false): Promise<void> {
+    if (this.stopping || (this.awake && !deaf)) return;
+    const nextHold = Math.min(...[...this.holds.values()].map(({ until }) => until - performance.now()).filter((left) => left > 0), ms);
+    await new Promise<void>((resolve) => {
+      const timer = Number.isFinite(nextHold) ? setTimeout(resolve, Math.max(1, nextHold)) : undefined;
+      this.wakeUp = (): void => {
+        if (deaf && !this.stopping) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.wakeUp = undefined;
+  }
+
+  private whenStopping(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wakeUp = () => {
+        if (this.stopping) resolve();
+      };
+    });
+  }
+}
+
+function policyOf(type: string): PublishFailurePolicy {
+  const eventClass = eventClassOf(type);
+  return eventClass ? definitionOf(eventClass).onPublishFailure : 'halt';
+}
+
+function firstOfEachKey(rows: readonly OutboxRow[]): OutboxRow[] {
+  return [...new Map([...rows].reverse().map((row) => [heldKeyOf(row), row])).values()];
+}
+
+/** A promise as a value, so that it may fail before anybody waits for it. */
+function settled<T>(promise: Promise<T>): Promise<{ value?: T; error?: Error }> {
+  return promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error: error as Error }),
+  );
+}

@@ -1,0 +1,172 @@
+import { MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
+import { isRecordFault, isTopicFault, protocolTypeOf } from './kafka.errors.js';
+import { contentBytesOf, recordBytesOf } from './kafka.message.js';
+import { MAX_MESSAGE_BYTES } from './kafka.settings.js';
+
+/** All partitions of one request together; the broker's limit is for each of them. */
+const MAX_REQUEST_BYTES = 900_000;
+const MAX_REQUEST_RECORDS = 2_000;
+
+interface Entry {
+  readonly index: number;
+  readonly message: OutgoingMessage;
+  /** Topic and key. */
+  readonly orderedBy: string;
+}
+
+export interface PublishBatchParts {
+  /** One request; resolves on the broker's proof of all of it, else rejects with what kafkajs threw. */
+  readonly send: (messages: readonly OutgoingMessage[]) => Promise<void>;
+  /** Where a message will go; messages of one answer share their fate at the broker. */
+  readonly partitionOf: (message: OutgoingMessage) => string;
+  /** Topics that exist as far as is known; that one of them is unknown to the broker is an outage. */
+  readonly isKnown: (topic: string) => boolean;
+  /** The last batch failed: ask each partition by itself, so that a dead one does not hold up the others. */
+  readonly careful: boolean;
+  readonly unavailable: (cause: unknown) => Error;
+}
+
+/**
+ * One batch on its way to Kafka. kafkajs tells of the first failure of a request only, not of which partition, so a
+ * request that the broker refused is sent again in parts until each answer stands for itself: by partition, whose
+ * records are taken or refused as a whole, then by halves. Records that were taken the first time are then there twice;
+ * nothing is lost and no key is out of order.
+ */
+export class PublishBatch {
+  private readonly outcomes: (Error | undefined)[];
+  private readonly entries: readonly Entry[];
+  /** The first failure of each key; nothing of that key is sent after it. */
+  private readonly failedKeys = new Map<string, { entry: Entry; error: Error }>();
+  /** Partitions whose broker did not answer. */
+  private readonly silent = new Map<string, Error>();
+  /** The broker did not answer. */
+  private trouble: Error | undefined;
+
+  constructor(
+    messages: readonly OutgoingMessage[],
+    private readonly parts: PublishBatchParts,
+  ) {
+    this.outcomes = new Array<Error | undefined>(messages.length).fill(undefined);
+    this.entries = messages.map((message, index) => ({ index, message, orderedBy: `${message.topic}\0${message.key}` }));
+  }
+
+  /** Whether something was not answered for because the broker could not be reached. */
+  get interrupted(): boolean {
+    return this.trouble !== undefined;
+  }
+
+  async run(): Promise<readonly (Error | undefined)[]> {
+    let chunk: Entry[] = [];
+    let bytes = 0;
+    for (const entry of this.entries) {
+      if (!this.isDue(entry)) continue;
+      const size = recordBytesOf(entry.message);
+      if (chunk.length > 0 && (bytes + size > MAX_REQUEST_BYTES || chunk.length >= MAX_REQUEST_RECORDS)) {
+        await this.sendChunk(chunk);
+        chunk = [];
+        bytes = 0;
+        if (!this.isDue(entry)) continue;
+      }
+      chunk.push(entry);
+      bytes += size;
+    }
+    await this.sendChunk(chunk);
+    return this.outcomes;
+  }
+
+  /** Whether the entry may be sent now; if not, it has been answered for. */
+  private isDue(entry: Entry): boolean {
+    const failed = this.failedKeys.get(entry.orderedBy);
+    if (failed) {
+      this.outcomes[entry.index] = behind(entry, failed);
+      return false;
+    }
+    const trouble = this.parts.careful ? this.silent.get(this.parts.partitionOf(entry.message)) : this.trouble;
+    if (trouble) {
+      this.fail([entry], trouble);
+      return false;
+    }
+    const bytes = contentBytesOf(entry.message);
+    if (bytes > MAX_MESSAGE_BYTES) {
+      this.refuse(entry, `it has ${bytes} bytes, at most ${MAX_MESSAGE_BYTES} are accepted`);
+      return false;
+    }
+    return true;
+  }
+
+  private async sendChunk(chunk: readonly Entry[]): Promise<void> {
+    if (chunk.length === 0) return;
+    const groups = this.parts.careful ? this.byPartition(chunk) : [chunk];
+    await Promise.all(groups.map((group) => this.attempt(group)));
+  }
+
+  private async attempt(group: readonly Entry[]): Promise<void> {
+    const due = group.filter((entry) => this.isDue(entry));
+    if (due.length === 0) return;
+    try {
+      await this.parts.send(due.map(({ message }) => message));
+    } catch (error) {
+      await this.isolate(due, error);
+    }
+  }
+
+  private async isolate(due: readonly Entry[], error: unknown): Promise<void> {
+    const type = protocolTypeOf(error);
+    if (type === undefined) {
+      const failure = this.parts.unavailable(error);
+      this.trouble ??= failure;
+      for (const entry of due) this.silent.set(this.parts.partitionOf(entry.message), failure);
+      this.fail(due, failure);
+      return;
+    }
+    const groups = this.byPartition(due);
+    if (groups.length > 1) {
+      await Promise.all(groups.map((group) => this.attempt(group)));
+      return;
+    }
+    const [first] = due as readonly [Entry, ...Entry[]];
+    if (isTopicFault(type) && !this.parts.isKnown(first.message.topic)) {
+      for (const entry of due) {
+        if (this.isDue(entry)) this.refuse(entry, `Kafka has no topic "${entry.message.topic}" for this user`, error);
+      }
+    } else if (!isRecordFault(type)) this.fail(due, this.parts.unavailable(error));
+    else if (due.length === 1) this.refuse(first, (error as Error).message, error);
+    else {
+      const half = Math.ceil(due.length / 2);
+      await this.attempt(due.slice(0, half));
+      await this.attempt(due.slice(half));
+    }
+  }
+
+  private byPartition(entries: readonly Entry[]): readonly (readonly Entry[])[] {
+    const groups = new Map<string, Entry[]>();
+    for (const entry of entries) {
+      const partition = this.parts.partitionOf(entry.message);
+      const group = groups.get(partition);
+      if (group) group.push(entry);
+      else groups.set(partition, [entry]);
+    }
+    return [...groups.values()];
+  }
+
+  private refuse(entry: Entry, reason: string, cause?: unknown): void {
+    this.fail(
+      [entry],
+      new MessageRejectedError(`Kafka cannot take event ${entry.message.eventId} on topic "${entry.message.topic}": ${reason}`, { cause }),
+    );
+  }
+
+  private fail(entries: readonly Entry[], error: Error): void {
+    for (const entry of entries) {
+      this.outcomes[entry.index] = error;
+      if (!this.failedKeys.has(entry.orderedBy)) this.failedKeys.set(entry.orderedBy, { entry, error });
+    }
+  }
+}
+
+function behind({ message }: Entry, failed: { entry: Entry; error: Error }): Error {
+  if (!(failed.error instanceof MessageRejectedError)) return failed.error;
+  return new MessageRejectedError(`event ${message.eventId} was not sent, because ${failed.entry.message.eventId} before it was refused`, {
+    cause: failed.error,
+  });
+}

@@ -1,0 +1,100 @@
+import type { Database, Transaction } from '../../database/database.js';
+import { Prisma } from '../../database/generated/client.js';
+import type { PricedOrder } from './order-pricing.js';
+import type { CancelReason } from './order.events.js';
+import type { OrderStatus } from './order-state.js';
+
+export interface NewOrder extends PricedOrder {
+  readonly id: string;
+  readonly customerId: string;
+  readonly note: string | undefined;
+}
+
+/** What is locked of an order while it is moved on. */
+export interface LockedOrder {
+  readonly id: string;
+  readonly customerId: string;
+  readonly status: OrderStatus;
+  readonly total: bigint;
+  readonly currency: string;
+}
+
+/** An order as it is read: with its items and its history, both in their order. */
+export interface WholeOrder extends LockedOrder {
+  readonly reason: CancelReason | null;
+  readonly note: string | null;
+  readonly createdAt: Date;
+  /** `unitPrice` as text: JSON has no numbers that large. */
+  readonly items: readonly { readonly sku: string; readonly quantity: number; readonly unitPrice: string }[];
+  readonly history: readonly { readonly status: OrderStatus; readonly reason: CancelReason | null; readonly at: string }[];
+}
+
+/** Where an order stands among its customer's. */
+export interface OrderPlace {
+  readonly createdAt: Date;
+  readonly id: string;
+}
+
+/** A transaction, or the client outside of one. */
+export type Reader = Transaction | Database['prisma'];
+
+/** Writes a pending order with its items and the first line of its history; answers when, by the database's clock. */
+export async function insertOrder(tx: Transaction, order: NewOrder): Promise<Date> {
+  const [row] = await tx.$queryRaw<{ createdAt: Date }[]>`
+    WITH placed AS (
+      INSERT INTO orders (id, customer_id, status, total, currency, note)
+      VALUES (${order.id}::uuid, ${order.customerId}::uuid, 'pending', ${order.total}, ${order.currency}, ${order.note ?? null})
+      RETURNING id, created_at
+    ), items AS (
+      INSERT INTO order_item (order_id, position, sku, quantity, unit_price)
+      SELECT placed.id, item.position, item.sku, item.quantity, item.unit_price
+      FROM placed, unnest(
+        ${order.items.map(({ sku }) => sku)}::text[],
+        ${order.items.map(({ quantity }) => quantity)}::int[],
+        ${order.items.map(({ unitPrice }) => unitPrice)}::bigint[]
+      ) WITH ORDINALITY AS item(sku, quantity, unit_price, position)
+    ), history AS (
+      INSERT INTO order_history (order_id, position, status, at) SELECT id, 1, 'pending', created_at FROM placed
+    )
+    SELECT created_at AS "createdAt" FROM placed`;
+  return (row as { createdAt: Date }).createdAt;
+}
+
+/** Holds the order until the transaction ends, so that its transitions are made one after the other. */
+export async function lockOrder(tx: Transaction, id: string): Promise<LockedOrder | undefined> {
+  const [order] = await tx.$queryRaw<LockedOrder[]>`
+    SELECT id, customer_id AS "customerId", status, total, currency FROM orders WHERE id = ${id}::uuid FOR UPDATE`;
+  return order;
+}
+
+/** Writes the new status of a locked order, and the line of its history. */
+export async function writeStatus(tx: Transaction, id: string, status: OrderStatus, reason: CancelReason | null): Promise<void> {
+  await tx.$executeRaw`
+    WITH moved AS (UPDATE orders SET status = ${status}, reason = ${reason} WHERE id = ${id}::uuid RETURNING id)
+    INSERT INTO order_history (order_id, position, status, reason)
+    SELECT moved.id, (SELECT count(*) + 1 FROM order_history WHERE order_id = moved.id), ${status}, ${reason} FROM moved`;
+}
+
+/** One statement, so that the status and the history of an answer are of the same moment. */
+const SELECT_WHOLE = Prisma.sql`
+  SELECT id, customer_id AS "customerId", status, reason, total, currency, note, created_at AS "createdAt",
+    (SELECT json_agg(json_build_object('sku', sku, 'quantity', quantity, 'unitPrice', unit_price::text) ORDER BY position)
+     FROM order_item WHERE order_id = orders.id) AS items,
+    (SELECT json_agg(json_build_object('status', status, 'reason', reason, 'at', at) ORDER BY position)
+     FROM order_history WHERE order_id = orders.id) AS history
+  FROM orders`;
+
+/** An order with its items and history. */
+export async function findOrder(reader: Reader, id: string): Promise<WholeOrder | undefined> {
+  const [order] = await reader.$queryRaw<WholeOrder[]>`${SELECT_WHOLE} WHERE id = ${id}::uuid`;
+  return order;
+}
+
+/** A customer's orders from behind the given one on, newest first. */
+export function findOrdersOf(reader: Reader, customerId: string, after: OrderPlace | undefined, limit: number): Promise<WholeOrder[]> {
+  return reader.$queryRaw<WholeOrder[]>`
+    ${SELECT_WHOLE}
+    WHERE customer_id = ${customerId}::uuid
+      ${after ? Prisma.sql`AND (created_at, id) < (${after.createdAt}::timestamptz, ${after.id}::uuid)` : Prisma.empty}
+    ORDER BY created_at DESC, id DESC LIMIT ${limit}`;
+}
