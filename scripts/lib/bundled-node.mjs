@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
+import { underNpm } from './follow-npm.mjs';
 import { inRoot } from './root.mjs';
 
 const program = inRoot('node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
@@ -29,11 +30,10 @@ export async function requireBundledNode() {
 
 /**
  * Runs a program in place of this one: same terminal, signals passed on, the same end. It does not return. Where the system and this
- * Node can, the program takes over this very process, so that a deployment has no process in between.
+ * Node can, the program takes over this very process, so that a deployment has none in between; not under npm, which has to be followed.
  * @param {string} file @param {string[]} args @returns {Promise<never>}
  */
 export async function runInstead(file, args) {
-  const underNpm = process.env['npm_lifecycle_event'] !== undefined;
   if (process.platform !== 'win32' && !underNpm)
     process.execve?.(file, [file, ...args], /** @type {Record<string, string>} */ ({ ...process.env }));
   const child = spawn(file, args, { stdio: 'inherit' });
@@ -43,26 +43,11 @@ export async function runInstead(file, args) {
       if (name !== 'SIGINT' || !process.stdin.isTTY) child.kill(name);
     });
   }
-  if (underNpm) onOrphaned(() => child.kill('SIGTERM'));
   const [code, signal] = await new Promise((resolve, reject) => {
     child.once('error', reject).once('exit', (...end) => resolve(end));
   });
   if (signal) endBySignal(signal);
   process.exit(code ?? 1);
-}
-
-/**
- * WARNING: npm passes a signal on to its shell only, which ends without telling what runs in it; all this learns is that its parent has gone.
- * @param {() => void} act
- */
-function onOrphaned(act) {
-  const parent = process.ppid;
-  const timer = setInterval(() => {
-    if (process.ppid === parent) return;
-    clearInterval(timer);
-    act();
-  }, 100);
-  timer.unref();
 }
 
 /** Some signals do not end a Node process that sends them to itself; then it ends with the code a shell would give. @param {NodeJS.Signals} signal */

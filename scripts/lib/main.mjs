@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { followNpm } from './follow-npm.mjs';
 
 /** Whether this module is the script that was started, not one that another imports. @param {string} url its `import.meta.url` */
 export function isMain(url) {
@@ -13,6 +14,7 @@ export function isMain(url) {
 
 /** Runs a script to its exit code; what goes wrong is shown as one message without a stack. @param {() => Promise<number | void>} work */
 export async function main(work) {
+  followNpm();
   try {
     process.exitCode = (await work()) ?? 0;
   } catch (error) {

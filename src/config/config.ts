@@ -1,5 +1,5 @@
 /** Injection token of the process's Config. */
-export const CONFIG = Symbol("CONFIG");
+export const CONFIG = Symbol('CONFIG');
 
 export const BROKERS = ['postgres', 'kafka', 'rabbitmq', 'sqs'] as const;
 export type BrokerName = (typeof BROKERS)[number];
@@ -14,7 +14,13 @@ export interface Config {
   /** Unique to this process: `<host>-<pid>-<random>`; owner of leases. */
   readonly instance: string;
   readonly roles: ReadonlySet<Role>;
-  readonly http: { readonly host: string; readonly port: number; readonly opsToken: string | undefined; readonly publicMetrics: boolean; readonly publicDocs: boolean };
+  readonly http: {
+    readonly host: string;
+    readonly port: number;
+    readonly opsToken: string | undefined;
+    readonly publicMetrics: boolean;
+    readonly publicDocs: boolean;
+  };
   readonly database: DatabaseConfig;
   readonly broker: BrokerConfig;
   readonly outbox: OutboxConfig;
@@ -57,7 +63,8 @@ export interface KafkaConfig {
   readonly ssl: boolean;
   /** PEM text of the certificate authority, when it is not a public one. */
   readonly ca: string | undefined;
-  readonly sasl: { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string } | undefined;
+  readonly sasl:
+    { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string } | undefined;
 }
 
 export interface RabbitmqConfig {

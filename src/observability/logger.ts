@@ -5,4 +5,3 @@ export type Logger = PinoLogger;
 
 /** Injection token of the process's Logger. */
 export const LOGGER = Symbol('LOGGER');
-

@@ -19,6 +19,7 @@ import {
 } from '../../src/messaging/transport/broker-adapter.js';
 import { RabbitmqAdapter } from '../../src/messaging/transport/rabbitmq/rabbitmq.adapter.js';
 import { PREFETCH } from '../../src/messaging/transport/rabbitmq/rabbitmq.settings.js';
+import { eventually } from '../support/eventually.js';
 
 jest.setTimeout(120_000);
 
@@ -107,7 +108,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
     }
   }
 
-  const ready_ = (queue: string): Promise<number> => raw(async (channel) => (await channel.checkQueue(queue)).messageCount);
+  const waiting = (queue: string): Promise<number> => raw(async (channel) => (await channel.checkQueue(queue)).messageCount);
 
   describe('topology', () => {
     it('is made by several instances at once, and again, without harm', async () => {
@@ -118,7 +119,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       const strict = adapter(namespace, { provision: false });
       await strict.open(TOPOLOGY);
       expect(await strict.publish([message('a')])).toEqual([undefined]);
-      expect(await ready_(`${namespace}.${GROUP}.${TOPIC}.${bucketOf('a', 4)}`)).toBe(1);
+      expect(await waiting(`${namespace}.${GROUP}.${TOPIC}.${bucketOf('a', 4)}`)).toBe(1);
     });
 
     it('★R3 names the queue, the argument, both values and the cure when a queue has other arguments', async () => {
@@ -128,7 +129,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       expect(error.message).toContain(`queue "${namespace}.${GROUP}.${TOPIC}.3"`);
       expect(error.message).toMatch(/x-delivery-limit is .*10.*, the configuration wants .*14/);
       expect(error.message).toContain('delete it by hand');
-      expect(await ready_(`${namespace}.${GROUP}.${TOPIC}.3`)).toBe(0);
+      expect(await waiting(`${namespace}.${GROUP}.${TOPIC}.3`)).toBe(0);
     });
 
     it('says what is missing when it must not create it', async () => {
@@ -218,7 +219,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
         undefined,
         undefined,
       ]);
-      expect(await ready_(`${namespace}.${TOPIC}.DLT`)).toBe(1);
+      expect(await waiting(`${namespace}.${TOPIC}.DLT`)).toBe(1);
     });
 
     it('★R4 refuses what no queue is bound for, holds back the rest of its key, and lets other keys pass', async () => {
@@ -233,7 +234,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       expect([outcomes[1], outcomes[3]]).toEqual([undefined, undefined]);
       await broker.open(TOPOLOGY);
       expect(await broker.publish([message(lost)])).toEqual([undefined]);
-      expect(await ready_(queue)).toBe(1);
+      expect(await waiting(queue)).toBe(1);
     });
 
     it('blames a missing exchange on its own messages, not on others', async () => {
@@ -318,7 +319,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       const active = await broker.subscribe(
         SUBSCRIPTION,
         (incoming) => {
-          first.deliver(incoming);
+          first.seen.push(incoming);
           return first.seen.length <= 10 ? Promise.resolve('settled') : hold.promise;
         },
         { maxInFlight: 20, onDown: fail },
@@ -431,7 +432,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       const sent = message('poison');
       await broker.publish([sent]);
       for (let crash = 0; crash < 3; crash++) await crashing(namespace, { deliveryLimit: 1 }, 1);
-      await eventually(async () => expect(await ready_(`${namespace}.${GROUP}.${TOPIC}.undeliverable`)).toBe(1));
+      await eventually(async () => expect(await waiting(`${namespace}.${GROUP}.${TOPIC}.undeliverable`)).toBe(1));
       expect(await broker.lag(SUBSCRIPTION)).toBe(1);
       const [seen] = await collect(broker, 1);
       expect(seen).toMatchObject({ key: 'poison', headers: sent.headers, deliveryId: `${TOPIC}/${sent.eventId}` });
@@ -543,7 +544,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
         },
         { maxInFlight: 200, onDown: fail },
       );
-      await eventually(() => expect(received).toBe(total), 60_000);
+      await eventually(() => expect(received).toBe(total), { timeoutMs: 60_000 });
       const consumed = performance.now();
       await active.close();
       console.info(
@@ -593,7 +594,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       await broker.publish([message('a'), message('b')]);
       await own.ctl('set_vm_memory_high_watermark', '0');
       try {
-        const refused = await eventuallyResult(async () => {
+        const refused = await eventually(async () => {
           const [outcome] = await broker.publish([message('c')]);
           if (!outcome) throw new Error('the alarm is not on yet');
           return outcome;
@@ -633,15 +634,18 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
     });
 
     it('★P3 loses nothing and inverts nothing when the server is killed under load and comes back', async () => {
-      await underLoad(async () => {
+      await underLoad(async (declaredAt) => {
+        // A queue that is killed within a few seconds of its creation comes back without a leader, on 3.10.8 and 4.0.5.
+        await eventually(() => expect(performance.now() - declaredAt).toBeGreaterThan(8_000));
         await own.kill();
         await own.start();
       });
     });
 
     /** Publishes as the relay does (a key goes on only after its proof) and consumes as the supervisor does, while `fault` happens. */
-    async function underLoad(fault: () => Promise<void>): Promise<void> {
+    async function underLoad(fault: (declaredAt: number) => Promise<void>): Promise<void> {
       const { broker } = await ready({ at: at(), confirmTimeoutMs: 2_000 });
+      const declaredAt = performance.now();
       const keys = Array.from({ length: 50 }, (_, index) => `k${index}`);
       const firstSeen = new Map(keys.map((key) => [key, [] as number[]]));
       const known = new Set<string>();
@@ -679,7 +683,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       const proved = new Set<number>();
       const pump = (async () => {
         let outbox: OutgoingMessage[] = [];
-        while (publishing || outbox.length > 0) {
+        while (!stopping && (publishing || outbox.length > 0)) {
           while (publishing && outbox.length < 200)
             outbox.push(message(keys[number % keys.length] as string, { payload: Buffer.from(String(number++)) }));
           const outcomes = await broker.publish(outbox);
@@ -690,16 +694,19 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
           await turn(rest.length > 0 ? 100 : 5);
         }
       })();
-      await eventually(() => expect(known.size).toBeGreaterThan(1_000));
-      await fault();
-      await eventually(() => expect(failures).toBeGreaterThan(0));
-      const before = proved.size;
-      await eventually(() => expect(proved.size).toBeGreaterThan(before + 1_000), 60_000);
-      publishing = false;
-      await pump;
-      await eventually(() => expect(known.size).toBe(number), 60_000);
-      stopping = true;
-      await active?.close();
+      try {
+        await eventually(() => expect(known.size).toBeGreaterThan(1_000));
+        await fault(declaredAt);
+        await eventually(() => expect(failures).toBeGreaterThan(0));
+        const before = proved.size;
+        await eventually(() => expect(proved.size).toBeGreaterThan(before + 1_000), { timeoutMs: 60_000 });
+        publishing = false;
+        await pump;
+        await eventually(() => expect(known.size).toBe(number), { timeoutMs: 60_000 });
+      } finally {
+        stopping = true;
+        await active?.close();
+      }
       expect(downs).toBeGreaterThan(0);
       for (const [key, numbers] of firstSeen) expect([key, numbers]).toEqual([key, [...numbers].sort((a, b) => a - b)]);
     }
@@ -770,20 +777,6 @@ async function rejection(work: Promise<unknown>): Promise<Error> {
   if (!result) throw new Error('expected a rejection');
   return result;
 }
-
-async function eventuallyResult<T>(attempt: () => T | Promise<T>, withinMs = 20_000): Promise<T> {
-  const limit = performance.now() + withinMs;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > limit) throw error;
-      await turn(20);
-    }
-  }
-}
-
-const eventually = async (check: () => unknown, withinMs?: number): Promise<void> => void (await eventuallyResult(check, withinMs));
 
 /** Stands between the adapter and the server. */
 class Proxy {

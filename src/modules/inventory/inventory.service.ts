@@ -1,13 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../../database/database.js';
-import type { Page } from '../../http/page.js';
+import { decodeCursor, pageOf, type Page, type PageQuery } from '../../http/index.js';
 import { Outbox } from '../../messaging/index.js';
 import type { OrderPlaced } from '../order/order.events.js';
-import { stockItemAnswer, type InventoryQuery, type PutStockItemBody, type StockItemAnswer } from './inventory.dto.js';
+import { stockItemAnswer, type PutStockItemBody, type StockItemAnswer } from './inventory.dto.js';
 import { OnHandBelowReservedError, StockItemNotFoundError } from './inventory.errors.js';
 import { StockRejected, StockReserved } from './inventory.events.js';
 import { onCancelled, onConfirmed, type ReservationState, type Step } from './reservation-state.js';
 import { shortOf } from './shortage.js';
+import { isSku } from './sku.pipe.js';
 import { changeStock, insertReservation, lockReservation, lockStock, putStockItem, reserveLines, writeReservationState } from './stock-table.js';
 
 /** What there is, and for which orders it is held. */
@@ -62,8 +63,14 @@ export class InventoryService {
   }
 
   /** The catalogue, by sku. */
-  async list(query: InventoryQuery): Promise<Page<StockItemAnswer>> {
-    throw new Error(String(query));
+  async list({ cursor, limit }: PageQuery): Promise<Page<StockItemAnswer>> {
+    const [after] = decodeCursor(cursor, isSku) ?? [];
+    const rows = await this.database.prisma.stockItem.findMany({
+      ...(after !== undefined && { where: { sku: { gt: after } } }),
+      orderBy: { sku: 'asc' },
+      take: limit + 1,
+    });
+    return pageOf(rows.map(stockItemAnswer), limit, ({ sku }) => [sku]);
   }
 
   private async advance(tx: Transaction, orderId: string, stepOf: (state: ReservationState) => Step | undefined): Promise<void> {

@@ -18,7 +18,7 @@ describe('what becomes of a reservation', () => {
       let state: ReservationState = 'reserved';
       const stock = { onHand: 10, reserved: 1 }; // one unit held
       for (const event of events) {
-        const step = event === 'confirmed' ? onConfirmed(state) : onCancelled(state);
+        const step: Step | undefined = event === 'confirmed' ? onConfirmed(state) : onCancelled(state);
         if (!step) continue;
         state = step.to;
         stock.onHand += step.change.onHand;

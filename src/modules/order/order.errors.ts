@@ -1,4 +1,4 @@
-import { ProblemError } from '../../http/problem-error.js';
+import { ProblemError } from '../../http/index.js';
 
 /** There is no such order. */
 export class OrderNotFoundError extends ProblemError {

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
+import { isISO8601, isUUID } from 'class-validator';
 import { randomUUIDv7 } from 'node:crypto';
 import { failpoint } from '../../config/failpoint.js';
 import { Database, type Transaction } from '../../database/database.js';
-import type { Page } from '../../http/page.js';
+import { decodeCursor, Money, pageOf, type Page } from '../../http/index.js';
 import { Outbox } from '../../messaging/index.js';
-import { Money } from '../../http/money.js';
 import { fingerprint } from './canonical-json.js';
 import { pricesOf } from './catalogue.js';
 import { IdempotencyKeys, type StoredAnswer } from './idempotency-keys.js';
@@ -70,7 +70,10 @@ export class OrderService {
 
   /** A customer's orders, newest first. */
   async list({ customerId, cursor, limit }: OrdersQuery): Promise<Page<OrderAnswer>> {
-    throw new Error(`${customerId} ${cursor} ${limit} ${findOrdersOf}`);
+    const [createdAt, lastId] = decodeCursor(cursor, isPlace) ?? [];
+    const after = createdAt !== undefined && lastId !== undefined ? { createdAt: new Date(createdAt), id: lastId } : undefined;
+    const orders = await findOrdersOf(this.database.prisma, customerId, after, limit + 1);
+    return pageOf(orders.map(orderAnswer), limit, (order) => [order.createdAt, order.id]);
   }
 
   private async insert(tx: Transaction, { customerId, items, paymentToken, note }: PlaceOrderBody): Promise<StoredAnswer> {
@@ -109,4 +112,9 @@ export class OrderService {
     if (!order) throw new OrderNotFoundError(id);
     return orderAnswer(order);
   }
+}
+
+/** Whether a cursor holds createdAt and id of the last order shown. */
+function isPlace([createdAt, id, ...more]: readonly string[]): boolean {
+  return isISO8601(createdAt, { strict: true }) && isUUID(id) && more.length === 0;
 }

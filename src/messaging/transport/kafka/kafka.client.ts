@@ -57,7 +57,14 @@ export class KafkaClient {
 
 /** All of them explicit: kafkajs has other defaults under NODE_ENV=test. */
 export function retryOptions(retries: number): RetryOptions {
-  return { initialRetryTime: 100, maxRetryTime: 1_000, factor: 0.2, multiplier: 2, retries, restartOnFailure: () => Promise.resolve(false) };
+  return {
+    initialRetryTime: 100,
+    maxRetryTime: 1_000,
+    factor: 0.2,
+    multiplier: 2,
+    retries,
+    restartOnFailure: () => Promise.resolve(false),
+  };
 }
 
 /** A client that is made anew must not begin with the same dead broker each time. */

@@ -48,6 +48,8 @@ function hintFor(error: Error, { ssl }: KafkaConfig): string {
   const text = `${error.name} ${error.message} ${protocolTypeOf(error) ?? ''}`;
   if (/wrong version number|EPROTO|packet length/i.test(text))
     return '; it does not speak TLS there: set KAFKA_SSL=false, or name the TLS port';
+  if (ssl && /before secure TLS connection/i.test(text))
+    return '; if it does not speak TLS there, set KAFKA_SSL=false, or name the TLS port';
   if (/certificate|self[- ]signed|issuer|altnames/i.test(text))
     return '; give the certificate authority to the configuration; checking is never switched off';
   if (/SASL/i.test(text)) return '; check the SASL mechanism, user and password of the configuration';

@@ -19,12 +19,7 @@ export function contentBytesOf({ payload, headers }: OutgoingMessage): number {
 
 /** What a record takes in a request, at most. */
 export function recordBytesOf(message: OutgoingMessage): number {
-  return (
-    contentBytesOf(message) +
-    Buffer.byteLength(message.key) +
-    RECORD_OVERHEAD +
-    HEADER_OVERHEAD * Object.keys(message.headers).length
-  );
+  return contentBytesOf(message) + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
 }
 
 /** A delivery of `topic`, in our name for it. */

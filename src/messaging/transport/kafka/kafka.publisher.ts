@@ -1,5 +1,5 @@
 import kafkajs from 'kafkajs';
-import type { Message, Producer, TopicMessages } from 'kafkajs';
+import type { Message, PartitionMetadata, Producer, TopicMessages } from 'kafkajs';
 import type { OutgoingMessage } from '../broker-adapter.js';
 import { KafkaClient, retryOptions } from './kafka.client.js';
 import { unavailable } from './kafka.errors.js';
@@ -34,15 +34,22 @@ export class KafkaPublisher {
 
   async publish(messages: readonly OutgoingMessage[]): Promise<readonly (Error | undefined)[]> {
     const limitMs = CONNECT_TIMEOUT_MS + 2 * this.settings.kafka.requestTimeoutMs;
-    let deadline = performance.now() + limitMs;
     const connected = this.connect();
+    try {
+      await within(limitMs, 'it cannot be reached', connected.ready);
+    } catch (error) {
+      this.discard(connected);
+      const failure = unavailable('Kafka cannot be published to', error, this.settings.kafka);
+      return messages.map(() => failure);
+    }
+    let deadline = performance.now() + limitMs;
     const batch = new PublishBatch(messages, {
       careful: this.careful,
       isKnown: (topic) => this.partitions.has(this.names.topic(topic)),
       partitionOf: (message) => this.partitionOf(message),
       unavailable: (cause) => unavailable('Kafka has not confirmed the events', cause, this.settings.kafka),
       send: async (some) => {
-        await within(deadline - performance.now(), 'no confirmation', this.send(connected, some));
+        await within(deadline - performance.now(), 'no confirmation', this.send(connected.producer, some));
         deadline = performance.now() + limitMs;
       },
     });
@@ -65,8 +72,7 @@ export class KafkaPublisher {
     connected.client.destroy(new Error('closed'));
   }
 
-  private async send({ producer, ready }: Connected, messages: readonly OutgoingMessage[]): Promise<void> {
-    await ready;
+  private async send(producer: Producer, messages: readonly OutgoingMessage[]): Promise<void> {
     const byTopic = new Map<string, Message[]>();
     for (const message of messages) {
       const topic = this.names.topic(message.topic);
@@ -76,18 +82,17 @@ export class KafkaPublisher {
     }
     await producer.sendBatch({
       acks: ALL_IN_SYNC_REPLICAS,
-      timeout: this.settings.kafka.requestTimeoutMs,
+      // Before our own time is up, so that the broker says what it is waiting for.
+      timeout: Math.ceil(this.settings.kafka.requestTimeoutMs * 0.8),
       topicMessages: [...byTopic].map(([topic, records]): TopicMessages => ({ topic, messages: records })),
     });
   }
 
   private partitionOf(message: OutgoingMessage): string {
     const topic = this.names.topic(message.topic);
-    const length = this.partitions.get(topic);
-    if (length === undefined) return topic;
-    // Only the number of partitions counts for a message with a key.
-    const partitionMetadata = Array.from<never>({ length });
-    return `${topic}/${this.partition({ topic, partitionMetadata, message: recordOf(message) })}`;
+    const count = this.partitions.get(topic);
+    if (count === undefined) return topic;
+    return `${topic}/${this.partition({ topic, partitionMetadata: anyPartitions(count), message: recordOf(message) })}`;
   }
 
   private connect(): Connected {
@@ -97,11 +102,12 @@ export class KafkaPublisher {
       createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
       allowAutoTopicCreation: false,
       maxInFlightRequests: 1,
-      // The relay tries again, and knows better what is due then.
+      // Never more: a retry of kafkajs leaves out the partitions whose leader has moved to a broker that has answered
+      // the first try already, and calls the whole a success. The caller tries again.
       retry: retryOptions(0),
     });
     const ready = producer.connect();
-    ready.catch(() => undefined); // each request awaits it and reports
+    ready.catch(() => undefined); // `publish` awaits it and reports
     this.connected = { client, producer, ready };
     return this.connected;
   }
@@ -110,4 +116,9 @@ export class KafkaPublisher {
     if (this.connected === connected) this.connected = undefined;
     connected.client.destroy(new Error('given up after a failure'));
   }
+}
+
+/** Only their number counts for a message with a key. */
+function anyPartitions(count: number): PartitionMetadata[] {
+  return Array.from({ length: count }, (_, partitionId) => ({ partitionId, partitionErrorCode: 0, leader: -1, replicas: [], isr: [] }));
 }

@@ -21,6 +21,9 @@ const REFUSALS = new Set([
   'CLUSTER_AUTHORIZATION_FAILED',
 ]);
 
+/** What brokers answer while they still make a topic. */
+const NOT_YET = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION', 'REPLICA_NOT_AVAILABLE']);
+
 /** Topics of the cluster by name, with their number of partitions. */
 export type Partitions = ReadonlyMap<string, number>;
 
@@ -74,18 +77,19 @@ export class KafkaTopology {
     logger.info({ topics: missing, partitions: kafka.partitions, replicationFactor: kafka.replicationFactor }, 'topics created');
   }
 
-  /** Waits until the cluster knows the topics and a leader for each partition: creation is announced a moment later. */
+  /** Waits until each partition has a leader that answers: a topic is announced before, and its first messages would fail. */
   private async partitionsOf(topics: readonly string[]): Promise<Map<string, number>> {
     const deadline = performance.now() + LEADERS_TIMEOUT_MS;
     for (;;) {
       try {
         return await this.ask('the topics could not be read', async (admin) => {
           const { topics: found } = await admin.fetchTopicMetadata({ topics: [...topics] });
+          await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)));
           return new Map(found.map(({ name, partitions }) => [name, partitions.length]));
         });
       } catch (error) {
         const type = protocolTypeOf(error);
-        if ((type !== 'UNKNOWN_TOPIC_OR_PARTITION' && type !== 'LEADER_NOT_AVAILABLE') || performance.now() > deadline) throw error;
+        if (type === undefined || !NOT_YET.has(type) || performance.now() > deadline) throw error;
         await pause(LOOK_AGAIN_MS);
       }
     }

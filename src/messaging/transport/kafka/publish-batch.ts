@@ -37,10 +37,12 @@ export class PublishBatch {
   private readonly entries: readonly Entry[];
   /** The first failure of each key; nothing of that key is sent after it. */
   private readonly failedKeys = new Map<string, { entry: Entry; error: Error }>();
-  /** Partitions whose broker did not answer. */
+  /** Partitions that could not be reached. */
   private readonly silent = new Map<string, Error>();
-  /** The broker did not answer. */
+  /** The first failure that is not a message's own fault. */
   private trouble: Error | undefined;
+  /** The broker did not answer, so it need not be asked for the rest. */
+  private cutOff: Error | undefined;
 
   constructor(
     messages: readonly OutgoingMessage[],
@@ -50,7 +52,7 @@ export class PublishBatch {
     this.entries = messages.map((message, index) => ({ index, message, orderedBy: `${message.topic}\0${message.key}` }));
   }
 
-  /** Whether something was not answered for because the broker could not be reached. */
+  /** Whether something failed that is not a message's own fault. */
   get interrupted(): boolean {
     return this.trouble !== undefined;
   }
@@ -77,13 +79,13 @@ export class PublishBatch {
   /** Whether the entry may be sent now; if not, it has been answered for. */
   private isDue(entry: Entry): boolean {
     const failed = this.failedKeys.get(entry.orderedBy);
-    if (failed) {
+    if (failed && failed.entry.index < entry.index) {
       this.outcomes[entry.index] = behind(entry, failed);
       return false;
     }
-    const trouble = this.parts.careful ? this.silent.get(this.parts.partitionOf(entry.message)) : this.trouble;
-    if (trouble) {
-      this.fail([entry], trouble);
+    const unreached = this.parts.careful ? this.silent.get(this.parts.partitionOf(entry.message)) : this.cutOff;
+    if (unreached) {
+      this.fail([entry], unreached);
       return false;
     }
     const bytes = contentBytesOf(entry.message);
@@ -96,8 +98,14 @@ export class PublishBatch {
 
   private async sendChunk(chunk: readonly Entry[]): Promise<void> {
     if (chunk.length === 0) return;
-    const groups = this.parts.careful ? this.byPartition(chunk) : [chunk];
-    await Promise.all(groups.map((group) => this.attempt(group)));
+    await (this.parts.careful ? this.attemptEach(chunk) : this.attempt(chunk));
+  }
+
+  /** Each partition by itself. Topics go one after the other, because kafkajs loses sight of all of them while it looks for one that is unknown. */
+  private async attemptEach(entries: readonly Entry[]): Promise<void> {
+    for (const ofTopic of grouped(entries, ({ message }) => message.topic)) {
+      await Promise.all(grouped(ofTopic, ({ message }) => this.parts.partitionOf(message)).map((group) => this.attempt(group)));
+    }
   }
 
   private async attempt(group: readonly Entry[]): Promise<void> {
@@ -113,15 +121,12 @@ export class PublishBatch {
   private async isolate(due: readonly Entry[], error: unknown): Promise<void> {
     const type = protocolTypeOf(error);
     if (type === undefined) {
-      const failure = this.parts.unavailable(error);
-      this.trouble ??= failure;
-      for (const entry of due) this.silent.set(this.parts.partitionOf(entry.message), failure);
-      this.fail(due, failure);
+      this.failAll(due, error);
+      this.cutOff ??= this.trouble;
       return;
     }
-    const groups = this.byPartition(due);
-    if (groups.length > 1) {
-      await Promise.all(groups.map((group) => this.attempt(group)));
+    if (new Set(due.map(({ message }) => this.parts.partitionOf(message))).size > 1) {
+      await this.attemptEach(due);
       return;
     }
     const [first] = due as readonly [Entry, ...Entry[]];
@@ -129,7 +134,7 @@ export class PublishBatch {
       for (const entry of due) {
         if (this.isDue(entry)) this.refuse(entry, `Kafka has no topic "${entry.message.topic}" for this user`, error);
       }
-    } else if (!isRecordFault(type)) this.fail(due, this.parts.unavailable(error));
+    } else if (!isRecordFault(type)) this.failAll(due, error);
     else if (due.length === 1) this.refuse(first, (error as Error).message, error);
     else {
       const half = Math.ceil(due.length / 2);
@@ -138,15 +143,11 @@ export class PublishBatch {
     }
   }
 
-  private byPartition(entries: readonly Entry[]): readonly (readonly Entry[])[] {
-    const groups = new Map<string, Entry[]>();
-    for (const entry of entries) {
-      const partition = this.parts.partitionOf(entry.message);
-      const group = groups.get(partition);
-      if (group) group.push(entry);
-      else groups.set(partition, [entry]);
-    }
-    return [...groups.values()];
+  private failAll(due: readonly Entry[], cause: unknown): void {
+    const failure = this.parts.unavailable(cause);
+    this.trouble ??= failure;
+    for (const { message } of due) this.silent.set(this.parts.partitionOf(message), failure);
+    this.fail(due, failure);
   }
 
   private refuse(entry: Entry, reason: string, cause?: unknown): void {
@@ -159,9 +160,21 @@ export class PublishBatch {
   private fail(entries: readonly Entry[], error: Error): void {
     for (const entry of entries) {
       this.outcomes[entry.index] = error;
-      if (!this.failedKeys.has(entry.orderedBy)) this.failedKeys.set(entry.orderedBy, { entry, error });
+      const former = this.failedKeys.get(entry.orderedBy);
+      if (!former || entry.index < former.entry.index) this.failedKeys.set(entry.orderedBy, { entry, error });
     }
   }
+}
+
+function grouped(entries: readonly Entry[], by: (entry: Entry) => string): readonly (readonly Entry[])[] {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const name = by(entry);
+    const group = groups.get(name);
+    if (group) group.push(entry);
+    else groups.set(name, [entry]);
+  }
+  return [...groups.values()];
 }
 
 function behind({ message }: Entry, failed: { entry: Entry; error: Error }): Error {

@@ -7,6 +7,8 @@ import { within } from './within.js';
 
 const CONNECT_TIMEOUT_MS = 4_000;
 const CLOSE_TIMEOUT_MS = 3_000;
+/** A queue without a leader answers nothing, for as long as it has none. */
+const ANSWER_TIMEOUT_MS = 30_000;
 const LINGER_MS = 1_000;
 
 /**
@@ -44,11 +46,11 @@ export class RabbitmqConnection {
     return this.guard(await this.whenOpen((model) => model.createConfirmChannel()));
   }
 
-  /** Runs `work` on a channel of its own: the broker closes a channel for many a question it answers with no. */
+  /** Runs `work` on a channel of its own, in bounded time: the broker closes a channel for many a question it answers with no. */
   async onChannel<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
     const channel = await this.channel();
     try {
-      return await work(channel);
+      return await answered(work(channel));
     } finally {
       await closeChannel(channel);
     }
@@ -136,6 +138,11 @@ export class RabbitmqConnection {
     channel.on('error', (error) => this.settings.logger.debug({ purpose: this.purpose, err: error }, 'RabbitMQ closed a channel'));
     return channel;
   }
+}
+
+/** What the broker answers to a request about a queue, in bounded time. */
+export function answered<T>(request: Promise<T>): Promise<T> {
+  return within(ANSWER_TIMEOUT_MS, 'RabbitMQ did not answer; a queue may be without a leader', request);
 }
 
 /** Closes a channel that may be closed already; ends in bounded time. */

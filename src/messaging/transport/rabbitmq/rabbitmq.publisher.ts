@@ -4,6 +4,7 @@ import { BrokerUnavailableError, MessageRejectedError, type OutgoingMessage } fr
 import { replyOf, type RabbitmqConnection } from './rabbitmq.connection.js';
 import { propertiesOf, sizeOf, unencodable } from './rabbitmq.message.js';
 import type { RabbitmqNames } from './rabbitmq.names.js';
+import { within } from './within.js';
 
 /**
  * The broker's default limit of a body, 16 MiB since 4.0, less the 64 KiB that headers may take at most in amqplib;
@@ -30,6 +31,7 @@ export interface Routes {
 /** Publishes batches on one confirm channel, which is opened when needed and given up when in doubt. */
 export class RabbitmqPublisher {
   private channel: ConfirmChannel | undefined;
+  private opening: Promise<ConfirmChannel> | undefined;
 
   constructor(private readonly settings: PublisherSettings) {}
 
@@ -45,12 +47,26 @@ export class RabbitmqPublisher {
 
   private async open(): Promise<ConfirmChannel> {
     if (this.channel) return this.channel;
-    const channel = await this.settings.connection.confirmChannel();
-    channel.on('close', () => {
-      if (this.channel === channel) this.channel = undefined;
-    });
-    this.channel = channel;
-    return channel;
+    const opening = (this.opening ??= this.openChannel());
+    try {
+      return await within(this.settings.confirmTimeoutMs, 'RabbitMQ did not open a channel', opening);
+    } catch (error) {
+      this.settings.connection.drop(error as Error);
+      throw error;
+    }
+  }
+
+  private async openChannel(): Promise<ConfirmChannel> {
+    try {
+      const channel = await this.settings.connection.confirmChannel();
+      channel.on('close', () => {
+        if (this.channel === channel) this.channel = undefined;
+      });
+      this.channel = channel;
+      return channel;
+    } finally {
+      this.opening = undefined;
+    }
   }
 
   /** A confirm that comes late would count for another message of the same number. */
@@ -93,7 +109,7 @@ class PublishBatch {
     private readonly settings: PublisherSettings,
     private readonly giveUp: (reason: Error) => void,
   ) {
-    this.outcomes = new Array<Error | undefined>(messages.length).fill(undefined);
+    this.outcomes = messages.map(() => undefined);
     this.open = messages.length;
     const lastOfKey = new Map<string, Entry>();
     for (const [index, message] of messages.entries()) {

@@ -1,0 +1,73 @@
+import type { Message } from '@aws-sdk/client-sqs';
+
+/** One message in our hands. */
+export interface Delivery {
+  readonly message: Message;
+  readonly receiptHandle: string;
+  /** How often SQS has handed it out, this time included. */
+  readonly receiveCount: number;
+  /** Aborted when the message must not be worked on any more. */
+  readonly abort: AbortController;
+  /** Neither settled nor given back yet. */
+  isHeld: boolean;
+}
+
+/**
+ * The messages of one message group that came together. SQS hands out nothing else of the group while one of them
+ * is invisible, so they share one fate: when one goes back to the queue, those behind it go back too.
+ */
+export class DeliveryGroup {
+  readonly deliveries: readonly Delivery[];
+  /** When they become visible to others, unless that is put off. */
+  visibleAt: number;
+  private loss: Error | undefined;
+
+  constructor(
+    readonly id: string,
+    messages: readonly Message[],
+    readonly receivedAt: number,
+    visibilityMs: number,
+  ) {
+    this.visibleAt = receivedAt + visibilityMs;
+    this.deliveries = messages.map((message) => ({
+      message,
+      receiptHandle: message.ReceiptHandle ?? '',
+      receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
+      abort: new AbortController(),
+      isHeld: true,
+    }));
+  }
+
+  get isLost(): boolean {
+    return this.loss !== undefined;
+  }
+
+  get held(): Delivery[] {
+    return this.deliveries.filter(({ isHeld }) => isHeld);
+  }
+
+  /** Others may have them now, or soon. */
+  lose(reason: Error): void {
+    if (this.loss) return;
+    this.loss = reason;
+    for (const { abort, isHeld } of this.deliveries) if (isHeld) abort.abort(reason);
+  }
+
+  /** Those behind a message that goes back must not be handled before it. */
+  stopBehind(delivery: Delivery): void {
+    const reason = new Error('an earlier message of its key goes back to the queue, so this one does too');
+    for (const { abort, isHeld } of this.deliveries.slice(this.deliveries.indexOf(delivery) + 1)) if (isHeld) abort.abort(reason);
+  }
+}
+
+/** In the order in which they came. */
+export function groupsOf(messages: readonly Message[], receivedAt: number, visibilityMs: number): DeliveryGroup[] {
+  const byGroup = new Map<string, Message[]>();
+  for (const message of messages) {
+    const id = message.Attributes?.MessageGroupId ?? message.MessageId ?? '';
+    const group = byGroup.get(id);
+    if (group) group.push(message);
+    else byGroup.set(id, [message]);
+  }
+  return [...byGroup].map(([id, members]) => new DeliveryGroup(id, members, receivedAt, visibilityMs));
+}

@@ -1,0 +1,48 @@
+import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
+import { ApiAcceptedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { UuidParam, type Page } from '../../http/index.js';
+import { IdempotencyKey } from './idempotency-key.decorator.js';
+import { OrderAnswer, OrdersQuery, PlaceOrderBody } from './order.dto.js';
+import { OrderService } from './order.service.js';
+
+@ApiTags('orders')
+@Controller('orders')
+export class OrderController {
+  constructor(private readonly orders: OrderService) {}
+
+  @Post()
+  @HttpCode(202)
+  @ApiOperation({ summary: 'Place an order; stock and payment are seen to afterwards' })
+  @ApiHeader({ name: 'Idempotency-Key', required: false, description: '1 to 255 visible ASCII characters: the same request with the same key places one order' })
+  @ApiAcceptedResponse({ type: OrderAnswer, headers: { Location: { schema: { type: 'string' } } } })
+  async place(
+    @Body() body: PlaceOrderBody,
+    @IdempotencyKey() idempotencyKey: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<OrderAnswer> {
+    const answer = await this.orders.place(body, idempotencyKey);
+    void reply.status(answer.status).header('location', answer.location);
+    return JSON.parse(answer.body) as OrderAnswer;
+  }
+
+  @Get(':id')
+  @ApiOkResponse({ type: OrderAnswer })
+  find(@Param('id', UuidParam) id: string): Promise<OrderAnswer> {
+    return this.orders.find(id);
+  }
+
+  @Get()
+  @ApiOperation({ summary: "A customer's orders, newest first" })
+  list(@Query() query: OrdersQuery): Promise<Page<OrderAnswer>> {
+    return this.orders.list(query);
+  }
+
+  @Post(':id/cancel')
+  @HttpCode(202)
+  @ApiOperation({ summary: 'Cancel an order; its stock is released, and what was paid is given back' })
+  @ApiAcceptedResponse({ type: OrderAnswer })
+  cancel(@Param('id', UuidParam) id: string): Promise<OrderAnswer> {
+    return this.orders.cancel(id);
+  }
+}

@@ -1,0 +1,18 @@
+import { Controller, Get, Query } from '@nestjs/common';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { OperatorOnly, type Page } from '../../../http/index.js';
+import { PaymentsQuery } from '../payment.dto.js';
+import { LedgerEntryAnswer, SandboxLedger } from './sandbox-ledger.js';
+
+@ApiTags('sandbox')
+@Controller('sandbox/gateway/ledger')
+@OperatorOnly()
+export class SandboxLedgerController {
+  constructor(private readonly ledger: SandboxLedger) {}
+
+  @Get()
+  @ApiOperation({ summary: "What the sandbox gateway has booked for an order, oldest first" })
+  list(@Query() query: PaymentsQuery): Promise<Page<LedgerEntryAnswer>> {
+    return this.ledger.list(query);
+  }
+}
