@@ -9,11 +9,15 @@ import { environment } from './config/environment.js';
 import { readConfig } from './config/read-config.js';
 import { startEmbeddedPostgres, type EmbeddedServer } from './database/embedded-postgres.js';
 import { assertMigrated, migrate } from './database/migrations.js';
+import { Database } from './database/database.js';
 import { isDatabaseUnavailable } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
-import { createHttpAdapter, setUpHttp } from './http/index.js';
+import { createHttpAdapter } from './http/http-adapter.js';
+import { setUpHttp } from './http/set-up-http.js';
 import { MessagingLifecycle, WaybillTransport } from './messaging/index.js';
-import { createLogger, NestLogger } from './observability/create-logger.js';
+import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
+import { createLogger } from './observability/create-logger.js';
+import { NestLogger } from './observability/nest-logger.js';
 import type { Logger } from './observability/logger.js';
 
 const DATABASE_WAIT_MS = 60_000;
@@ -41,11 +45,13 @@ async function run(config: Config, logger: Logger): Promise<void> {
   const url = config.database.url ?? (embedded as EmbeddedServer).url;
   await prepareDatabase(url, config, logger);
 
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(config, logger, url), createHttpAdapter(config, logger), {
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(config, logger, url), createHttpAdapter(), {
     logger: new NestLogger(logger),
     abortOnError: false,
+    bodyParser: false,
   });
-  setUpHttp(app, config, logger);
+  await setUpHttp(app, config, logger);
+  if (!config.production) await seedDemoCatalogue(app.get(Database).prisma);
   app.connectMicroservice({ strategy: app.get(WaybillTransport) });
   await app.startAllMicroservices();
   const messaging = app.get(MessagingLifecycle);

@@ -31,6 +31,7 @@ export async function runDemo(args) {
 
   await build();
   const started = Date.now();
+  /** @type {import("../servers/index.mjs").Server[]} */
   const servers = [];
   /** @type {import('./demo-app.mjs').App | undefined} */
   let app;

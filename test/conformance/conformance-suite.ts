@@ -312,7 +312,7 @@ export function conformanceSuite(broker: BrokerName): void {
       let handled = 0;
       const last = new Map<string, number>();
       let inversions = 0;
-      const instance = await world.start(
+      await world.start(
         [
           recorder('one', ({ data }) => {
             handled++;

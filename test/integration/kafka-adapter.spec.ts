@@ -22,6 +22,7 @@ import {
 } from '../../src/messaging/transport/broker-adapter.js';
 import { KafkaAdapter } from '../../src/messaging/transport/kafka/kafka.adapter.js';
 import { eventually, gate } from '../support/eventually.js';
+import { supervise, type Supervised } from './kafka-supervise.js';
 
 jest.setTimeout(120_000);
 
@@ -103,40 +104,10 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
     return subscription;
   }
 
-  /** What the supervisor does: makes the subscription anew for as long as the test runs. */
-  function supervise(broker: KafkaAdapter, deliver: Deliver, maxInFlight = 500): { readonly downs: Error[]; stop(): Promise<void> } {
-    const downs: Error[] = [];
-    let stopping = false;
-    let current: ActiveSubscription | undefined;
-    let died = gate();
-    const run = (async () => {
-      while (!stopping) {
-        died = gate();
-        const end = died;
-        try {
-          current = await broker.subscribe(SUBSCRIPTION, deliver, {
-            maxInFlight,
-            onDown: (error) => {
-              downs.push(error);
-              end.open();
-            },
-          });
-        } catch (error) {
-          downs.push(error as Error);
-          await new Promise((resolve) => setTimeout(resolve, 250));
-          continue;
-        }
-        if (!stopping) await end.opened;
-        await current.close();
-      }
-    })();
-    const stop = async (): Promise<void> => {
-      stopping = true;
-      died.open();
-      await run;
-    };
-    active.push({ close: stop });
-    return { downs, stop };
+  function supervised(broker: KafkaAdapter, deliver: Deliver): Supervised {
+    const made = supervise(broker, SUBSCRIPTION, deliver);
+    active.push(made);
+    return made;
   }
 
   async function admin<T>(work: (admin: Admin) => Promise<T>, at = server): Promise<T> {
@@ -669,7 +640,7 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
         return { member, deliver };
       });
       const [first, second, third] = members as [(typeof members)[0], (typeof members)[0], (typeof members)[0]];
-      const running = [supervise(first.member, first.deliver), supervise(second.member, second.deliver)];
+      const running = [supervised(first.member, first.deliver), supervised(second.member, second.deliver)];
       const total = 200;
       const publishing = (async () => {
         for (let n = 0; n < total; n++) {
@@ -683,9 +654,9 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
       const count = (): number => [...seen.values()].flat().length;
       for (let round = 1; round <= 5; round++) {
         await eventually(() => expect(count()).toBeGreaterThan((round * total * keys.length) / 7));
-        const joining = supervise(third.member, third.deliver);
+        const joining = supervised(third.member, third.deliver);
         await eventually(() => expect(count()).toBeGreaterThan(((round + 0.5) * total * keys.length) / 7));
-        await (round % 2 ? joining.stop() : running.shift()?.stop());
+        await (round % 2 ? joining.close() : running.shift()?.close());
         if (round % 2 === 0) running.push(joining);
       }
       await publishing;
@@ -804,7 +775,7 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
       const own = await ownServer();
       const { broker, namespace } = await ready({ at: own });
       const seen = new Map<string, number[]>();
-      const supervised = supervise(broker, ({ key, payload }) => {
+      const consuming = supervised(broker, ({ key, payload }) => {
         const numbers = seen.get(key as string) ?? [];
         seen.set(key as string, numbers);
         if (!numbers.includes(numberOf(payload))) numbers.push(numberOf(payload));
@@ -833,11 +804,11 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
       own.thaw();
       await round();
       await own.stop();
-      await eventually(() => expect(supervised.downs.length).toBeGreaterThan(0), { timeoutMs: 60_000 });
+      await eventually(() => expect(consuming.downs.length).toBeGreaterThan(0), { timeoutMs: 60_000 });
       await own.start();
       await round();
       await eventually(async () => expect(await broker.lag(SUBSCRIPTION)).toBe(0), { timeoutMs: 60_000 });
-      console.info(`${supervised.downs.length} times down: ${[...new Set(supervised.downs.map(({ message: text }) => text))].join(' | ')}`);
+      console.info(`${consuming.downs.length} times down: ${[...new Set(consuming.downs.map(({ message: text }) => text))].join(' | ')}`);
       expect(namespace).toBeDefined();
     }, 240_000);
 

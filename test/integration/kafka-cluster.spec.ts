@@ -6,6 +6,7 @@ import { BrokerUnavailableError, type OutgoingMessage, type Topology } from '../
 import { KafkaAdapter } from '../../src/messaging/transport/kafka/kafka.adapter.js';
 import { eventually } from '../support/eventually.js';
 import { canStartKafka, startCluster, startSecured, type KafkaCluster, type SecuredKafka } from './kafka-servers.js';
+import { supervise } from './kafka-supervise.js';
 
 jest.setTimeout(240_000);
 
@@ -58,42 +59,13 @@ suite('Kafka adapter on three brokers', () => {
     const broker = adapter(settings);
     await eventually(() => broker.open(TOPOLOGY), { timeoutMs: 60_000, everyMs: 250 }); // the brokers find each other first
     const seen = new Map<string, number[]>();
-    const downs: Error[] = [];
-    let stopping = false;
-    const consuming = (async () => {
-      while (!stopping) {
-        try {
-          await new Promise<void>((resolve, reject) => {
-            broker
-              .subscribe(
-                SUBSCRIPTION,
-                ({ key, payload }) => {
-                  const numbers = seen.get(key as string) ?? [];
-                  seen.set(key as string, numbers);
-                  const n = Number(payload.toString());
-                  if (!numbers.includes(n)) numbers.push(n);
-                  return Promise.resolve('settled');
-                },
-                {
-                  maxInFlight: 100,
-                  onDown: (error) => {
-                    downs.push(error);
-                    resolve();
-                  },
-                },
-              )
-              .then(async (active) => {
-                await eventually(() => expect(stopping || downs.length > 0).toBe(true), { timeoutMs: 600_000 });
-                downs.length = 0;
-                await active.close();
-                resolve();
-              }, reject);
-          });
-        } catch {
-          await new Promise((resolve) => setTimeout(resolve, 250)); // what the supervisor does
-        }
-      }
-    })();
+    const supervised = supervise(broker, SUBSCRIPTION, ({ key, payload }) => {
+      const numbers = seen.get(key as string) ?? [];
+      seen.set(key as string, numbers);
+      const n = Number(payload.toString());
+      if (!numbers.includes(n)) numbers.push(n);
+      return Promise.resolve('settled');
+    });
 
     const keys = Array.from({ length: 30 }, (_, index) => `key-${index}`);
     const acknowledged = new Map(keys.map((key) => [key, 0]));
@@ -147,8 +119,7 @@ suite('Kafka adapter on three brokers', () => {
     );
     await eventually(async () => expect(await broker.lag(SUBSCRIPTION)).toBe(0), { timeoutMs: 60_000 });
     console.info(`${partly} batches failed partly; ${[...problems].join(' | ')}`);
-    stopping = true;
-    await consuming;
+    await supervised.close();
   });
 });
 
@@ -194,8 +165,14 @@ suite('Kafka adapter with TLS and logins', () => {
       [{ brokers: [`127.0.0.1:${ports.plain}`], ssl: true, ca }, /KAFKA_SSL=false/],
       [{ brokers: [`127.0.0.1:${ports.ssl}`], ssl: true }, /certificate/],
       [{ brokers: [`127.0.0.1:${ports.sasl}`] }, /SASL/],
-      [{ brokers: [`127.0.0.1:${ports.sasl}`], sasl: { mechanism: 'plain', ...user, password: `${user.password}-wrong` } }, /SASL.*user and password/],
-      [{ brokers: [`127.0.0.1:${ports.saslSsl}`], ssl: true, ca, sasl: { mechanism: 'scram-sha-512', ...user, username: 'nobody' } }, /SASL/],
+      [
+        { brokers: [`127.0.0.1:${ports.sasl}`], sasl: { mechanism: 'plain', ...user, password: `${user.password}-wrong` } },
+        /SASL.*user and password/,
+      ],
+      [
+        { brokers: [`127.0.0.1:${ports.saslSsl}`], ssl: true, ca, sasl: { mechanism: 'scram-sha-512', ...user, username: 'nobody' } },
+        /SASL/,
+      ],
       [{ brokers: [`127.0.0.1:${ports.saslSsl}`], ssl: true, sasl: { mechanism: 'plain', ...user } }, /certificate/],
     ];
     const before = process.memoryUsage().rss;
@@ -211,9 +188,9 @@ suite('Kafka adapter with TLS and logins', () => {
       expect(failure).toBeInstanceOf(BrokerUnavailableError);
       const [outcome] = await broker.publish([message('a', 0)]);
       expect(outcome).toBeInstanceOf(BrokerUnavailableError);
-      await expect(broker.subscribe(SUBSCRIPTION, () => Promise.resolve('settled'), { maxInFlight: 1, onDown: () => undefined })).rejects.toThrow(
-        BrokerUnavailableError,
-      );
+      await expect(
+        broker.subscribe(SUBSCRIPTION, () => Promise.resolve('settled'), { maxInFlight: 1, onDown: () => undefined }),
+      ).rejects.toThrow(BrokerUnavailableError);
       expect(`${failure.message} ${failure.stack ?? ''} ${outcome?.message ?? ''}`).not.toContain(user.password);
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);

@@ -94,8 +94,7 @@ export async function startSecured(): Promise<SecuredKafka> {
     'controller.quorum.voters': `1@127.0.0.1:${controller}`,
     listeners: [...listeners, `CONTROLLER://127.0.0.1:${controller}`].join(','),
     'advertised.listeners': listeners.join(','),
-    'listener.security.protocol.map':
-      'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT',
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT',
     'sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
     ...Object.fromEntries(
       ['sasl_ssl', 'sasl_plaintext'].flatMap((listener) => [
@@ -143,7 +142,19 @@ async function node(
       .map(([name, value]) => `${name}=${value}\n`)
       .join(''),
   );
-  await run(java.file, ['-Xmx128m', ...SMALL, '-cp', libraries, 'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', properties, ...format]);
+  await run(java.file, [
+    '-Xmx128m',
+    ...SMALL,
+    '-cp',
+    libraries,
+    'kafka.tools.StorageTool',
+    'format',
+    '-t',
+    clusterId,
+    '-c',
+    properties,
+    ...format,
+  ]);
   let child: ChildProcess | undefined;
   return {
     port,

@@ -20,12 +20,14 @@ export class DeliveryGroup {
   readonly deliveries: readonly Delivery[];
   /** When they become visible to others, unless that is put off. */
   visibleAt: number;
-  private loss: Error | undefined;
+  private lost = false;
+  private goesBack = false;
+  private follower: DeliveryGroup | undefined;
 
   constructor(
     readonly id: string,
     messages: readonly Message[],
-    readonly receivedAt: number,
+    receivedAt: number,
     visibilityMs: number,
   ) {
     this.visibleAt = receivedAt + visibilityMs;
@@ -39,7 +41,7 @@ export class DeliveryGroup {
   }
 
   get isLost(): boolean {
-    return this.loss !== undefined;
+    return this.lost;
   }
 
   get held(): Delivery[] {
@@ -48,15 +50,28 @@ export class DeliveryGroup {
 
   /** Others may have them now, or soon. */
   lose(reason: Error): void {
-    if (this.loss) return;
-    this.loss = reason;
-    for (const { abort, isHeld } of this.deliveries) if (isHeld) abort.abort(reason);
+    this.lost = true;
+    this.stopFrom(0, reason);
   }
 
   /** Those behind a message that goes back must not be handled before it. */
   stopBehind(delivery: Delivery): void {
-    const reason = new Error('an earlier message of its key goes back to the queue, so this one does too');
-    for (const { abort, isHeld } of this.deliveries.slice(this.deliveries.indexOf(delivery) + 1)) if (isHeld) abort.abort(reason);
+    this.stopFrom(this.deliveries.indexOf(delivery) + 1, new Error('an earlier message of its key goes back to the queue, so this one does too'));
+  }
+
+  /**
+   * More of the same group has come while this is in hand. SQS itself never does that; ElasticMQ does after a
+   * restart, because it keeps messages but not the lock of their group (tried on 1.7.1).
+   */
+  isFollowedBy(later: DeliveryGroup): void {
+    this.follower = later;
+    if (this.goesBack) later.stopFrom(0, new Error('an earlier message of its key goes back to the queue, so this one does too'));
+  }
+
+  private stopFrom(index: number, reason: Error): void {
+    this.goesBack = true;
+    for (const { abort, isHeld } of this.deliveries.slice(index)) if (isHeld) abort.abort(reason);
+    this.follower?.stopFrom(0, reason);
   }
 }
 

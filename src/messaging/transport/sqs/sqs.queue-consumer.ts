@@ -49,8 +49,10 @@ export interface QueueConsumerSettings {
 export class SqsQueueConsumer {
   private readonly visibility: VisibilityKeeper;
   private readonly deletions: Deletions;
-  /** What is in hand of each message group. */
+  /** What came last of each message group that is in hand. */
   private readonly groups = new Map<string, DeliveryGroup>();
+  /** By the id of each message in hand. */
+  private readonly owners = new Map<string, DeliveryGroup>();
   private readonly working = new Set<Promise<void>>();
   private readonly pollers: Promise<void>[] = [];
   private activePollers = 0;
@@ -165,14 +167,27 @@ export class SqsQueueConsumer {
 
   private accept(messages: readonly Message[], since: number): void {
     for (const group of groupsOf(messages, since, this.settings.visibilitySeconds * 1000)) {
-      // SQS gives nothing of a group that is invisible, so what we have of it no longer is.
-      this.groups.get(group.id)?.lose(new Error('SQS has delivered it again, because its visibility had run out'));
-      this.groups.set(group.id, group);
+      this.takeIntoHand(group);
       this.visibility.hold(group);
       if (this.isSuspect(group)) this.suspects.push(group);
       else this.track(this.handOver(group));
     }
     if (this.suspects.length > 0 && !this.isTryingSuspects) this.track(this.trySuspects());
+  }
+
+  private takeIntoHand(group: DeliveryGroup): void {
+    const ids = group.deliveries.map(({ message }) => message.MessageId ?? '');
+    const former = new Set(ids.map((id) => this.owners.get(id)).filter((owner) => owner !== undefined));
+    for (const owner of former) owner.lose(new Error('SQS has delivered it again, because its visibility had run out'));
+    if (former.size === 0) this.groups.get(group.id)?.isFollowedBy(group);
+    this.groups.set(group.id, group);
+    for (const id of ids) this.owners.set(id, group);
+  }
+
+  private letGo(group: DeliveryGroup): void {
+    this.visibility.drop(group);
+    if (this.groups.get(group.id) === group) this.groups.delete(group.id);
+    for (const { message } of group.deliveries) if (this.owners.get(message.MessageId ?? '') === group) this.owners.delete(message.MessageId ?? '');
   }
 
   /** What SQS gave up already is handed over for its burial only. */
@@ -206,8 +221,7 @@ export class SqsQueueConsumer {
       this.isEnding ? undefined : this.settle(group, delivery, index === 0 ? undeliverable : undefined),
     );
     const deletions = await Promise.all(ends);
-    this.visibility.drop(group);
-    if (this.groups.get(group.id) === group) this.groups.delete(group.id);
+    this.letGo(group);
     const { held } = group;
     if (held.length > 0 && !group.isLost) await this.visibility.release(held);
     this.settings.room.give(held.length);
