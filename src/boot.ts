@@ -12,8 +12,7 @@ import { assertMigrated, migrate } from './database/migrations.js';
 import { Database } from './database/database.js';
 import { isDatabaseUnavailable } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
-import { createHttpAdapter } from './http/http-adapter.js';
-import { setUpHttp } from './http/set-up-http.js';
+import { createHttpAdapter, setUpHttp } from './http/index.js';
 import { MessagingLifecycle, WaybillTransport } from './messaging/index.js';
 import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
 import { createLogger } from './observability/create-logger.js';
@@ -45,12 +44,11 @@ async function run(config: Config, logger: Logger): Promise<void> {
   const url = config.database.url ?? (embedded as EmbeddedServer).url;
   await prepareDatabase(url, config, logger);
 
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(config, logger, url), createHttpAdapter(), {
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(config, logger, url), createHttpAdapter(config, logger), {
     logger: new NestLogger(logger),
     abortOnError: false,
-    bodyParser: false,
   });
-  await setUpHttp(app, config, logger);
+  setUpHttp(app, config, logger);
   if (!config.production) await seedDemoCatalogue(app.get(Database).prisma);
   app.connectMicroservice({ strategy: app.get(WaybillTransport) });
   await app.startAllMicroservices();

@@ -97,7 +97,9 @@ describe('what the monitoring shows', () => {
   });
 
   it('is measured: every metric that a panel or an alert names exists', () => {
-    const named = files.flatMap((file) => [...read(file).matchAll(/waybill_\w+/g)].map(([name]) => name.replace(/_(bucket|count|sum)$/, '')));
+    const named = files.flatMap((file) =>
+      [...read(file).matchAll(/waybill_\w+/g)].map(([name]) => name.replace(/_(bucket|count|sum)$/, '')),
+    );
     expect(named.length).toBeGreaterThan(10);
     expect([...new Set(named)].filter((name) => !known.includes(name))).toEqual([]);
   });

@@ -27,14 +27,17 @@ const PLANTED: Readonly<Record<string, string>> = {
   'src/messaging/consumer/reads-outbox.ts': "import type { Outbox } from '../outbox/outbox.js';\nexport type B = Outbox;",
   'src/messaging/reads-module.ts': "import { OrderPlaced } from '../modules/order/order.events.js';\nexport const c = OrderPlaced;",
   'src/messaging/reads-adapter.ts': "import { KafkaAdapter } from './transport/kafka/kafka.adapter.js';\nexport const d = KafkaAdapter;",
-  'src/messaging/transport/brokers.ts': "export const brokers = [() => import('./kafka/kafka.adapter.js'), () => import('./sqs/sqs.adapter.js')];",
+  'src/messaging/transport/brokers.ts':
+    "export const brokers = [() => import('./kafka/kafka.adapter.js'), () => import('./sqs/sqs.adapter.js')];",
   'src/messaging/transport/kafka/kafka.adapter.ts': "import kafkajs from 'kafkajs';\nexport class KafkaAdapter { k = kafkajs; }",
   'src/messaging/transport/kafka/kafka.amqp.ts': "import amqp from 'amqplib';\nexport const e = amqp;",
   'src/messaging/transport/rabbitmq/rabbitmq.adapter.ts': "import amqp from 'amqplib';\nexport const f = amqp;",
   'src/messaging/transport/rabbitmq/rabbitmq.sqs.ts': "import { SQSClient } from '@aws-sdk/client-sqs';\nexport const g = SQSClient;",
-  'src/messaging/transport/sqs/sqs.adapter.ts': "import { SQSClient } from '@aws-sdk/client-sqs';\nexport class SqsAdapter { s = SQSClient; }",
+  'src/messaging/transport/sqs/sqs.adapter.ts':
+    "import { SQSClient } from '@aws-sdk/client-sqs';\nexport class SqsAdapter { s = SQSClient; }",
   'src/messaging/transport/sqs/sqs.kafka.ts': "import type { Kafka } from 'kafkajs';\nexport type H = Kafka;",
-  'src/messaging/transport/sqs/sqs.neighbour.ts': "import type { KafkaAdapter } from '../kafka/kafka.adapter.js';\nexport type I = KafkaAdapter;",
+  'src/messaging/transport/sqs/sqs.neighbour.ts':
+    "import type { KafkaAdapter } from '../kafka/kafka.adapter.js';\nexport type I = KafkaAdapter;",
   'src/modules/order/order.events.ts': 'export class OrderPlaced {}',
   'src/modules/order/order.service.ts': 'export class OrderService {}',
   'src/modules/payment/payment.service.ts': [
@@ -64,7 +67,8 @@ describe('the dependency rules', () => {
       mkdirSync(path.dirname(path.join(planted, file)), { recursive: true });
       writeFileSync(path.join(planted, file), content);
     }
-    for (const file of ['.dependency-cruiser.cjs', 'tsconfig.json', 'package.json']) cpSync(path.join(ROOT, file), path.join(planted, file));
+    for (const file of ['.dependency-cruiser.cjs', 'tsconfig.json', 'package.json'])
+      cpSync(path.join(ROOT, file), path.join(planted, file));
     symlinkSync(path.join(ROOT, 'node_modules'), path.join(planted, 'node_modules'), 'junction');
   });
   afterAll(() => rmSync(planted, { recursive: true, force: true }));
@@ -75,24 +79,22 @@ describe('the dependency rules', () => {
 
   it('catch a planted violation each, and nothing that is allowed', async () => {
     const found = await violationsIn(planted);
-    expect(found).toEqual(
-      [
-        'adapter-knows-no-other-adapter: src/messaging/transport/sqs/sqs.neighbour.ts',
-        'client-library-of-kafka: src/messaging/transport/sqs/sqs.kafka.ts',
-        'client-library-of-rabbitmq: src/messaging/transport/kafka/kafka.amqp.ts',
-        'client-library-of-sqs: src/messaging/transport/rabbitmq/rabbitmq.sqs.ts',
-        'consumer-knows-no-outbox: src/messaging/consumer/reads-outbox.ts',
-        'messaging-knows-no-module: src/messaging/reads-module.ts',
-        'module-imports-nothing-else-of-src: src/modules/payment/reads-ops.ts',
-        'module-imports-only-events-of-another: src/modules/payment/reads-neighbour.ts',
-        'module-sees-messaging-by-its-front-door: src/modules/payment/reads-inside-messaging.ts',
-        'no-cycle: src/modules/payment/egg.ts',
-        'no-development-package: src/modules/payment/reads-test-tool.ts',
-        'no-unresolvable: src/modules/payment/reads-nothing.ts',
-        'only-the-list-of-brokers-knows-adapters: src/messaging/reads-adapter.ts',
-        'outbox-knows-no-consumer: src/messaging/outbox/reads-consumer.ts',
-      ],
-    );
+    expect(found).toEqual([
+      'adapter-knows-no-other-adapter: src/messaging/transport/sqs/sqs.neighbour.ts',
+      'client-library-of-kafka: src/messaging/transport/sqs/sqs.kafka.ts',
+      'client-library-of-rabbitmq: src/messaging/transport/kafka/kafka.amqp.ts',
+      'client-library-of-sqs: src/messaging/transport/rabbitmq/rabbitmq.sqs.ts',
+      'consumer-knows-no-outbox: src/messaging/consumer/reads-outbox.ts',
+      'messaging-knows-no-module: src/messaging/reads-module.ts',
+      'module-imports-nothing-else-of-src: src/modules/payment/reads-ops.ts',
+      'module-imports-only-events-of-another: src/modules/payment/reads-neighbour.ts',
+      'module-sees-messaging-by-its-front-door: src/modules/payment/reads-inside-messaging.ts',
+      'no-cycle: src/modules/payment/egg.ts',
+      'no-development-package: src/modules/payment/reads-test-tool.ts',
+      'no-unresolvable: src/modules/payment/reads-nothing.ts',
+      'only-the-list-of-brokers-knows-adapters: src/messaging/reads-adapter.ts',
+      'outbox-knows-no-consumer: src/messaging/outbox/reads-consumer.ts',
+    ]);
   });
 
   it('are all proved by the planted tree', async () => {
@@ -107,10 +109,14 @@ describe('the dependency rules', () => {
 /** `rule: file`, each once, sorted. */
 async function violationsIn(folder: string): Promise<string[]> {
   const cruiser = path.join(ROOT, 'node_modules/dependency-cruiser/bin/dependency-cruise.mjs');
-  const output = await promisify(execFile)(process.execPath, [cruiser, '--config', '.dependency-cruiser.cjs', '--output-type', 'json', 'src'], {
-    cwd: folder,
-    maxBuffer: 256 * 1024 * 1024,
-  }).then(
+  const output = await promisify(execFile)(
+    process.execPath,
+    [cruiser, '--config', '.dependency-cruiser.cjs', '--output-type', 'json', 'src'],
+    {
+      cwd: folder,
+      maxBuffer: 256 * 1024 * 1024,
+    },
+  ).then(
     ({ stdout }) => stdout,
     (error: Error & { stdout?: string }) => {
       // It exits with the number of violations.

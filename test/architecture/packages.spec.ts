@@ -13,7 +13,9 @@ interface Manifest {
 }
 
 /** Home and work folders of one machine; a clone has others. */
-const MACHINE_PATH = new RegExp(`(?<![\\w.:/-])/(${['root', 'home/\\w+', 'Users/\\w+', 'work', 'tmp/\\w+'].join('|')})/|\\b[A-Z]:\\\\\\\\?Users\\b`);
+const MACHINE_PATH = new RegExp(
+  `(?<![\\w.:/-])/(${['root', 'home/\\w+', 'Users/\\w+', 'work', 'tmp/\\w+'].join('|')})/|\\b[A-Z]:\\\\\\\\?Users\\b`,
+);
 
 describe('the packages', () => {
   const manifest = JSON.parse(read('package.json')) as Manifest;
@@ -41,7 +43,11 @@ describe('the packages', () => {
     const { dependencies, devDependencies } = manifest;
     const version = devDependencies['prisma'] ?? '';
     expect(version).toMatch(/^\d/);
-    expect([dependencies['@prisma/client'], dependencies['@prisma/adapter-pg'], dependencies['@prisma/driver-adapter-utils']]).toEqual([version, version, version]);
+    expect([dependencies['@prisma/client'], dependencies['@prisma/adapter-pg'], dependencies['@prisma/driver-adapter-utils']]).toEqual([
+      version,
+      version,
+      version,
+    ]);
     expect(dependencies['@prisma/schema-engine-wasm']).toMatch(new RegExp(`^${version}-`));
   });
 

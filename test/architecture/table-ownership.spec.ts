@@ -87,10 +87,18 @@ describe('table ownership', () => {
   });
 
   it.each([
-    ['its own table', 'src/modules/order/x.ts', 'await tx.$queryRaw`SELECT 1 FROM orders JOIN order_item ON true`; await tx.orderItem.count();'],
+    [
+      'its own table',
+      'src/modules/order/x.ts',
+      'await tx.$queryRaw`SELECT 1 FROM orders JOIN order_item ON true`; await tx.orderItem.count();',
+    ],
     ['the published view', 'src/modules/order/x.ts', 'await tx.$queryRaw`SELECT price FROM catalog_price`;'],
     ['a method that is called like a table', 'src/modules/payment/x.ts', 'this.order.find(id); order.items.map((item) => item.sku);'],
-    ['a column that is called like a table', 'src/modules/payment/x.ts', 'await tx.$executeRaw`INSERT INTO payment_guard (order_id, idempotency_key) SELECT a, idempotency_key FROM payment`;'],
+    [
+      'a column that is called like a table',
+      'src/modules/payment/x.ts',
+      'await tx.$executeRaw`INSERT INTO payment_guard (order_id, idempotency_key) SELECT a, idempotency_key FROM payment`;',
+    ],
     ['prose', 'src/modules/payment/x.ts', "throw new Error('the payment of these orders was declined');"],
   ])('allows %s', (_what, file, text) => {
     expect(trespasses(file, text, tables)).toEqual([]);
@@ -126,7 +134,8 @@ function uses(file: string, text: string, tables: readonly Table[]): { place: st
     const delegate = delegateOf(node);
     const sql = sqlOf(node);
     for (const table of tables) {
-      if (delegate === delegateName(table.model) || (sql !== undefined && mentions(sql, table.table))) found.push({ place: placeOf(node), table });
+      if (delegate === delegateName(table.model) || (sql !== undefined && mentions(sql, table.table)))
+        found.push({ place: placeOf(node), table });
     }
   });
   return found;
@@ -142,7 +151,9 @@ function delegateOf(node: ts.Node): string | undefined {
 /** The text of a literal that is SQL, the parts of a template joined. */
 function sqlOf(node: ts.Node): string | undefined {
   if (ts.isTemplateLiteral(node) || ts.isStringLiteral(node)) {
-    const text = ts.isTemplateExpression(node) ? [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join(' … ') : node.text;
+    const text = ts.isTemplateExpression(node)
+      ? [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join(' … ')
+      : node.text;
     const tag = ts.isTaggedTemplateExpression(node.parent) ? lastName(node.parent.tag) : undefined;
     return SQL.test(text) || (tag !== undefined && SQL_TAGS.has(tag)) ? text : undefined;
   }
@@ -161,7 +172,11 @@ function mentions(sql: string, table: string): boolean {
 
 /** What stands where SQL has a relation, and what qualifies a column; a text of one name is taken for a relation. */
 function relationsIn(sql: string): Set<string> {
-  const tokens = sql.replace(/--.*$/gm, ' ').replace(/'[^']*'/g, ' … ').match(/"[^"]+"|[A-Za-z_$][\w$]*|[(),.…]/g) ?? [];
+  const tokens =
+    sql
+      .replace(/--.*$/gm, ' ')
+      .replace(/'[^']*'/g, ' … ')
+      .match(/"[^"]+"|[A-Za-z_$][\w$]*|[(),.…]/g) ?? [];
   const names = tokens.map((token) => token.replaceAll('"', ''));
   if (names.length === 1) return new Set(names);
   const found = new Set<string>();
@@ -175,7 +190,8 @@ function relationsIn(sql: string): Set<string> {
     else if (name === ',') scope.expected = scope.list;
     else if (/^(FROM|USING|JOIN)$/i.test(name)) scope = { list: true, expected: true };
     else if (/^(INTO|UPDATE|TABLE|TRUNCATE|COPY)$/i.test(name)) scope = { list: false, expected: true };
-    else if (/^(WHERE|GROUP|ORDER|LIMIT|SET|ON|RETURNING|HAVING|UNION|SELECT|VALUES|WINDOW|FOR)$/i.test(name)) scope = { list: false, expected: false };
+    else if (/^(WHERE|GROUP|ORDER|LIMIT|SET|ON|RETURNING|HAVING|UNION|SELECT|VALUES|WINDOW|FOR)$/i.test(name))
+      scope = { list: false, expected: false };
     else if (/^\w/.test(name) && !/^(ONLY|LATERAL|IF|EXISTS)$/i.test(name)) {
       if (scope.expected || names[index + 1] === '.') found.add(name);
       if (names[index + 1] !== '.') scope.expected = false;

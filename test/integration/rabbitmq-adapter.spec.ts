@@ -634,18 +634,15 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
     });
 
     it('★P3 loses nothing and inverts nothing when the server is killed under load and comes back', async () => {
-      await underLoad(async (declaredAt) => {
-        // A queue that is killed within a few seconds of its creation comes back without a leader, on 3.10.8 and 4.0.5.
-        await eventually(() => expect(performance.now() - declaredAt).toBeGreaterThan(8_000));
+      await underLoad(async () => {
         await own.kill();
         await own.start();
       });
     });
 
     /** Publishes as the relay does (a key goes on only after its proof) and consumes as the supervisor does, while `fault` happens. */
-    async function underLoad(fault: (declaredAt: number) => Promise<void>): Promise<void> {
+    async function underLoad(fault: () => Promise<void>): Promise<void> {
       const { broker } = await ready({ at: at(), confirmTimeoutMs: 2_000 });
-      const declaredAt = performance.now();
       const keys = Array.from({ length: 50 }, (_, index) => `k${index}`);
       const firstSeen = new Map(keys.map((key) => [key, [] as number[]]));
       const known = new Set<string>();
@@ -696,7 +693,7 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       })();
       try {
         await eventually(() => expect(known.size).toBeGreaterThan(1_000));
-        await fault(declaredAt);
+        await fault();
         await eventually(() => expect(failures).toBeGreaterThan(0));
         const before = proved.size;
         await eventually(() => expect(proved.size).toBeGreaterThan(before + 1_000), { timeoutMs: 60_000 });

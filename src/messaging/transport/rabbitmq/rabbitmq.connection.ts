@@ -176,7 +176,7 @@ function address(url: string, heartbeatSeconds: number): string {
 }
 
 function hintFor(error: Error, url: string): string {
-  const text = `${error.message} ${String((error as NodeJS.ErrnoException).code ?? '')}`;
+  const text = `${error.message} ${(error as NodeJS.ErrnoException).code ?? ''}`;
   if (/ACCESS[-_]REFUSED|\b403\b/.test(text)) return '; check user and password in RABBITMQ_URL';
   if (/wrong version number|EPROTO/i.test(text))
     return '; it does not speak TLS there: RABBITMQ_URL should begin with amqp://, or name the TLS port';

@@ -64,7 +64,7 @@ export function sizeOf({ headers, payload }: OutgoingMessage): number {
 }
 
 function rawHeaders(message: ConsumeMessage): Record<string, unknown> {
-  return (message.properties.headers ?? {}) as Record<string, unknown>;
+  return message.properties.headers ?? {};
 }
 
 /** Others may publish here too, with headers of other kinds. */

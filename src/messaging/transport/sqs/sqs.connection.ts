@@ -17,6 +17,7 @@ export class SqsConnection {
   readonly receiving: SQS;
   /** Deletes, heartbeats, and questions about queues. */
   readonly settling: SQS;
+  private closed = false;
 
   constructor(settings: SqsSettings) {
     this.publishing = client(settings, 2);
@@ -24,8 +25,13 @@ export class SqsConnection {
     this.settling = client(settings, 2);
   }
 
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
   /** Ends every connection at once. */
   close(): void {
+    this.closed = true;
     for (const sqs of [this.publishing, this.receiving, this.settling]) sqs.destroy();
   }
 }
@@ -51,7 +57,7 @@ export async function request<T>(
 /** An outage as the port reports it, with the cure where the cause tells one. */
 export function unavailable(what: string, error: unknown): BrokerUnavailableError {
   const cause = error as Error & { code?: unknown };
-  const said = cause.message || (typeof cause.code === 'string' ? cause.code : cause.name);
+  const said = cause.message.replace(/^AWS SDK error wrapper for (Error: )?/, '') || (typeof cause.code === 'string' ? cause.code : cause.name);
   return new BrokerUnavailableError(`${what}: ${said}${cureOf(error)}`, { cause });
 }
 

@@ -7,7 +7,7 @@ import type { SqsQueue } from './sqs.topology.js';
 
 const PARALLEL = 4;
 const REQUEST_TIMEOUT_MS = 5_000;
-const MAX_TRIES = 3;
+const MIN_TRIES = 3;
 const RETRY_BASE_MS = 200;
 const RETRY_MAX_MS = 2_000;
 /** Somebody else has it, or it is gone: trying again changes nothing. */
@@ -15,6 +15,7 @@ const HANDLE_IS_OLD = /^(ReceiptHandleIsInvalid|InvalidParameterValue|InvalidIdF
 
 interface Deletion {
   readonly delivery: Delivery;
+  readonly until: number;
   readonly done: () => void;
   tries: number;
 }
@@ -31,10 +32,13 @@ export class Deletions {
     private readonly logger: Logger,
   ) {}
 
-  /** Resolves when the message is gone, or when it had to be left to be delivered again. Never rejects. */
-  delete(delivery: Delivery): Promise<void> {
+  /**
+   * Resolves when the message is gone, or when it had to be left to be delivered again. Never rejects. Until the
+   * message becomes visible it is worth trying: as long as it is there, nothing else of its group is handed out.
+   */
+  delete(delivery: Delivery, until: number): Promise<void> {
     return new Promise((done) => {
-      this.waiting.push({ delivery, done, tries: 0 });
+      this.waiting.push({ delivery, until, done, tries: 0 });
       this.startSoon();
     });
   }
@@ -63,7 +67,7 @@ export class Deletions {
       else if (HANDLE_IS_OLD.test(reason)) {
         this.logger.debug(fields, 'a settled message is not ours to delete any more; it is delivered again, and recognised');
         deletion.done();
-      } else if (deletion.tries >= MAX_TRIES) {
+      } else if ((deletion.tries >= MIN_TRIES && performance.now() > deletion.until) || this.connection.isClosed) {
         this.logger.warn(fields, 'a settled message could not be deleted; it is delivered again, and recognised');
         deletion.done();
       } else {

@@ -56,7 +56,10 @@ export class DeliveryGroup {
 
   /** Those behind a message that goes back must not be handled before it. */
   stopBehind(delivery: Delivery): void {
-    this.stopFrom(this.deliveries.indexOf(delivery) + 1, new Error('an earlier message of its key goes back to the queue, so this one does too'));
+    this.stopFrom(
+      this.deliveries.indexOf(delivery) + 1,
+      new Error('an earlier message of its key goes back to the queue, so this one does too'),
+    );
   }
 
   /**

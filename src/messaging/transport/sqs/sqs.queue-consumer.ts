@@ -20,6 +20,8 @@ const FAILURE_BASE_MS = 200;
 const FAILURE_MAX_MS = 2_000;
 /** At the end, a poll that is late gets so long before it is cut off. */
 const CLOSE_GRACE_MS = 1_000;
+/** At the end, deletes are waited for so long; those that are late go on by themselves. */
+const CLOSE_DELETE_MS = 3_000;
 
 export interface QueueConsumerSettings {
   readonly queue: SqsQueue;
@@ -54,6 +56,7 @@ export class SqsQueueConsumer {
   /** By the id of each message in hand. */
   private readonly owners = new Map<string, DeliveryGroup>();
   private readonly working = new Set<Promise<void>>();
+  private readonly deleting = new Set<Promise<void>>();
   private readonly pollers: Promise<void>[] = [];
   private activePollers = 0;
   private readonly polls = new Set<AbortController>();
@@ -82,7 +85,7 @@ export class SqsQueueConsumer {
     this.ended.abort();
   }
 
-  /** Takes nothing more, waits for what is in hand, tells SQS of it, and gives back what was not handled. */
+  /** Takes nothing more, waits for what is in hand, tells SQS of it as far as SQS listens, and gives back what was not handled. */
   async close(): Promise<void> {
     this.stop();
     const { waitSeconds } = this.settings;
@@ -91,6 +94,7 @@ export class SqsQueueConsumer {
     clearTimeout(late);
     while (this.working.size > 0) await Promise.all(this.working);
     this.visibility.stop();
+    await Promise.race([Promise.all(this.deleting), sleep(CLOSE_DELETE_MS, undefined, { ref: false })]);
   }
 
   private cutPolls(): void {
@@ -187,7 +191,12 @@ export class SqsQueueConsumer {
   private letGo(group: DeliveryGroup): void {
     this.visibility.drop(group);
     if (this.groups.get(group.id) === group) this.groups.delete(group.id);
-    for (const { message } of group.deliveries) if (this.owners.get(message.MessageId ?? '') === group) this.owners.delete(message.MessageId ?? '');
+    for (const delivery of group.deliveries) this.disown(group, delivery);
+  }
+
+  private disown(group: DeliveryGroup, { message }: Delivery): void {
+    const id = message.MessageId ?? '';
+    if (this.owners.get(id) === group) this.owners.delete(id);
   }
 
   /** What SQS gave up already is handed over for its burial only. */
@@ -211,36 +220,34 @@ export class SqsQueueConsumer {
         group,
         isGivenUp ? `it was received ${times} times and never settled: each time the process died or lost the broker` : undefined,
       );
+      await Promise.all(this.deleting);
     }
     this.isTryingSuspects = false;
   }
 
-  /** Resolves when all of the group is settled and deleted, or given back. */
+  /** Resolves when all of the group is settled, or given back. */
   private async handOver(group: DeliveryGroup, undeliverable?: string): Promise<void> {
-    const ends = group.deliveries.map((delivery, index) =>
-      this.isEnding ? undefined : this.settle(group, delivery, index === 0 ? undeliverable : undefined),
-    );
-    const deletions = await Promise.all(ends);
+    const ends = group.deliveries.map(async (delivery, index) => {
+      if (!this.isEnding) await this.settle(group, delivery, index === 0 ? undeliverable : undefined);
+    });
+    await Promise.all(ends);
     this.letGo(group);
     const { held } = group;
     if (held.length > 0 && !group.isLost) await this.visibility.release(held);
     this.settings.room.give(held.length);
-    await Promise.all(deletions.map((deletion) => deletion?.end));
   }
 
-  private async settle(
-    group: DeliveryGroup,
-    delivery: Delivery,
-    undeliverable: string | undefined,
-  ): Promise<{ end: Promise<void> } | undefined> {
+  private async settle(group: DeliveryGroup, delivery: Delivery, undeliverable: string | undefined): Promise<void> {
     const settlement = await this.settings.deliver(this.incoming(delivery, undeliverable));
-    if (settlement === 'release') {
-      group.stopBehind(delivery);
-      return undefined;
-    }
+    if (settlement === 'release') return group.stopBehind(delivery);
     delivery.isHeld = false;
+    this.disown(group, delivery);
     // Not waited for here: others of the group may be in hand for long.
-    return { end: this.deletions.delete(delivery).then(() => this.settings.room.give(1)) };
+    const deletion = this.deletions.delete(delivery, group.visibleAt).then(() => {
+      this.deleting.delete(deletion);
+      this.settings.room.give(1);
+    });
+    this.deleting.add(deletion);
   }
 
   private incoming({ message, abort }: Delivery, givenUp: string | undefined): IncomingMessage {
