@@ -56,7 +56,10 @@ async function run(config: Config, logger: Logger): Promise<void> {
   stopOnSignal(app, messaging, embedded, config, logger);
   await app.listen(config.http.port, config.http.host);
   await messaging.start();
-  logger.info({ url: await app.getUrl(), broker: config.broker.name, roles: [...config.roles], instance: config.instance }, 'waybill is up');
+  logger.info(
+    { url: await app.getUrl(), broker: config.broker.name, roles: [...config.roles], instance: config.instance },
+    'waybill is up',
+  );
 }
 
 function configOrExit(): Config {
@@ -96,7 +99,13 @@ async function prepareDatabase(url: string, config: Config, logger: Logger): Pro
  * Readiness goes red, requests in hand are finished, nothing new is taken, handlers may end, leases are given
  * back. Exit code 0, or 1 when work had to be left to a lease.
  */
-function stopOnSignal(app: NestFastifyApplication, messaging: MessagingLifecycle, embedded: EmbeddedServer | undefined, config: Config, logger: Logger): void {
+function stopOnSignal(
+  app: NestFastifyApplication,
+  messaging: MessagingLifecycle,
+  embedded: EmbeddedServer | undefined,
+  config: Config,
+  logger: Logger,
+): void {
   let stopping = false;
   const stop = async (signal: NodeJS.Signals): Promise<void> => {
     if (stopping) return;

@@ -4,8 +4,8 @@ import { loadEnvFile } from 'node:process';
  * The process's variables, completed by the file `.env` in the working directory where there is one; what the
  * real environment sets wins over the file.
  */ export function environment() {
-    if (existsSync('.env')) loadEnvFile('.env');
-    return process.env;
+  if (existsSync('.env')) loadEnvFile('.env');
+  return process.env;
 }
 
 //# sourceMappingURL=environment.js.map

@@ -1,31 +1,33 @@
 /** The places where tests can end or stop the process; nothing in production. */ export const FAILPOINTS = [
-    'order.beforeCommit',
-    'order.afterCommit',
-    'relay.afterRead',
-    'relay.afterPublish',
-    'relay.beforeDelete',
-    'consumer.beforeCommit',
-    'consumer.afterCommit',
-    'consumer.beforeAck',
-    'park.afterWrite',
-    'deadLetter.afterWrite',
-    'replay.afterWrite'
+  'order.beforeCommit',
+  'order.afterCommit',
+  'relay.afterRead',
+  'relay.afterPublish',
+  'relay.beforeDelete',
+  'consumer.beforeCommit',
+  'consumer.afterCommit',
+  'consumer.beforeAck',
+  'park.afterWrite',
+  'deadLetter.afterWrite',
+  'replay.afterWrite',
 ];
 let armed;
 /** `name`, `name:exit`, `name:kill`, each optionally with `@n` for the n-th time it is passed. */ export function armFailpoint(failAt) {
-    const match = /^([A-Za-z.]+)(?::(exit|kill))?(?:@(\d+))?$/.exec(failAt ?? '');
-    armed = match ? {
+  const match = /^([A-Za-z.]+)(?::(exit|kill))?(?:@(\d+))?$/.exec(failAt ?? '');
+  armed = match
+    ? {
         name: match[1],
         action: match[2] ?? 'kill',
-        hits: Number(match[3] ?? 1)
-    } : undefined;
+        hits: Number(match[3] ?? 1),
+      }
+    : undefined;
 }
 /** Ends the process here when FAIL_AT names this place; never resolves then. */ export function failpoint(name) {
-    if (armed?.name !== name || --armed.hits > 0) return;
-    process.stderr.write(`failpoint ${name}\n`);
-    if (armed.action === 'exit') process.exit(70);
-    process.kill(process.pid, 'SIGKILL');
-    return new Promise(()=>undefined);
+  if (armed?.name !== name || --armed.hits > 0) return;
+  process.stderr.write(`failpoint ${name}\n`);
+  if (armed.action === 'exit') process.exit(70);
+  process.kill(process.pid, 'SIGKILL');
+  return new Promise(() => undefined);
 }
 
 //# sourceMappingURL=failpoint.js.map

@@ -1,15 +1,17 @@
 function _ts_decorate(decorators, target, key, desc) {
-    var c = arguments.length, r = c < 3 ? target : desc === null ? desc = Object.getOwnPropertyDescriptor(target, key) : desc, d;
-    if (typeof Reflect === "object" && typeof Reflect.decorate === "function") {
-        r = Reflect.decorate(decorators, target, key, desc);
-    } else {
-        for(var i = decorators.length - 1; i >= 0; i--){
-            if (d = decorators[i]) {
-                r = (c < 3 ? d(r) : c > 3 ? d(target, key, r) : d(target, key)) || r;
-            }
-        }
+  var c = arguments.length,
+    r = c < 3 ? target : desc === null ? (desc = Object.getOwnPropertyDescriptor(target, key)) : desc,
+    d;
+  if (typeof Reflect === 'object' && typeof Reflect.decorate === 'function') {
+    r = Reflect.decorate(decorators, target, key, desc);
+  } else {
+    for (var i = decorators.length - 1; i >= 0; i--) {
+      if ((d = decorators[i])) {
+        r = (c < 3 ? d(r) : c > 3 ? d(target, key, r) : d(target, key)) || r;
+      }
     }
-    return c > 3 && r && Object.defineProperty(target, key, r), r;
+  }
+  return (c > 3 && r && Object.defineProperty(target, key, r), r);
 }
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
@@ -34,90 +36,78 @@ import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
 import { BROKER_ADAPTER, BrokerConnection } from './transport/broker-connection.js';
 import { brokers } from './transport/brokers.js';
-export class MessagingModule {
-}
-MessagingModule = _ts_decorate([
+export class MessagingModule {}
+MessagingModule = _ts_decorate(
+  [
     Global(),
     Module({
-        imports: [
-            DiscoveryModule
-        ],
-        providers: [
-            MessagingSettings,
-            {
-                provide: BROKER_ADAPTER,
-                inject: [
-                    CONFIG,
-                    LOGGER,
-                    DatabasePool,
-                    Notifications
-                ],
-                useFactory: (config, logger, database, notifications)=>brokers[config.broker.name]({
-                        ...config.broker,
-                        instance: config.instance,
-                        lanes: config.outbox.lanes,
-                        logger,
-                        database,
-                        notifications
-                    })
-            },
-            BrokerConnection,
-            Outbox,
-            Relay,
-            ConsumerRegistry,
-            Inbox,
-            Parking,
-            {
-                provide: DEAD_LETTER_ANNOUNCEMENT,
-                inject: [
-                    Outbox,
-                    MessagingSettings
-                ],
-                useFactory: announcement
-            },
-            Consumers,
-            DeadLetters,
-            MessagingStatus,
-            MessagingSchedule,
-            MessagingLifecycle,
-            OutboxClient,
-            WaybillTransport
-        ],
-        exports: [
-            OutboxClient,
-            WaybillTransport,
-            Outbox,
-            DeadLetters,
-            MessagingStatus,
-            MessagingLifecycle,
-            ConsumerRegistry
-        ]
-    })
-], MessagingModule);
-/** Tells others that there is a dead letter, without its data: that is for the operator's eyes. */ function announcement(outbox, settings) {
-    return (tx, letter)=>{
-        const id = randomUUIDv7();
-        outbox.add(tx, {
-            eventId: id,
-            topic: deadLetterTopicOf(letter.topic),
-            type: 'waybill.dead_letter.recorded',
-            key: letter.key,
-            headers: {
-                'content-type': 'application/json',
-                ce_specversion: '1.0',
-                ce_id: id,
-                ce_source: settings.source,
-                ce_type: 'waybill.dead_letter.recorded',
-                ce_subject: letter.id,
-                ce_time: new Date().toISOString(),
-                ce_dataschema: 'urn:waybill:waybill.dead_letter.recorded:v1',
-                ce_partitionkey: letter.key,
-                ce_correlationid: letter.eventId,
-                ce_causationid: letter.eventId
-            },
-            payload: Buffer.from(JSON.stringify(letter), 'utf8')
-        });
-    };
+      imports: [DiscoveryModule],
+      providers: [
+        MessagingSettings,
+        {
+          provide: BROKER_ADAPTER,
+          inject: [CONFIG, LOGGER, DatabasePool, Notifications],
+          useFactory: (config, logger, database, notifications) =>
+            brokers[config.broker.name]({
+              ...config.broker,
+              instance: config.instance,
+              lanes: config.outbox.lanes,
+              logger,
+              database,
+              notifications,
+            }),
+        },
+        BrokerConnection,
+        Outbox,
+        Relay,
+        ConsumerRegistry,
+        Inbox,
+        Parking,
+        {
+          provide: DEAD_LETTER_ANNOUNCEMENT,
+          inject: [Outbox, MessagingSettings],
+          useFactory: announcement,
+        },
+        Consumers,
+        DeadLetters,
+        MessagingStatus,
+        MessagingSchedule,
+        MessagingLifecycle,
+        OutboxClient,
+        WaybillTransport,
+      ],
+      exports: [OutboxClient, WaybillTransport, Outbox, DeadLetters, MessagingStatus, MessagingLifecycle, ConsumerRegistry],
+    }),
+  ],
+  MessagingModule,
+);
+/** Tells others that there is a dead letter, without its data: that is for the operator's eyes. */ function announcement(
+  outbox,
+  settings,
+) {
+  return (tx, letter) => {
+    const id = randomUUIDv7();
+    outbox.add(tx, {
+      eventId: id,
+      topic: deadLetterTopicOf(letter.topic),
+      type: 'waybill.dead_letter.recorded',
+      key: letter.key,
+      headers: {
+        'content-type': 'application/json',
+        ce_specversion: '1.0',
+        ce_id: id,
+        ce_source: settings.source,
+        ce_type: 'waybill.dead_letter.recorded',
+        ce_subject: letter.id,
+        ce_time: new Date().toISOString(),
+        ce_dataschema: 'urn:waybill:waybill.dead_letter.recorded:v1',
+        ce_partitionkey: letter.key,
+        ce_correlationid: letter.eventId,
+        ce_causationid: letter.eventId,
+      },
+      payload: Buffer.from(JSON.stringify(letter), 'utf8'),
+    });
+  };
 }
 
 //# sourceMappingURL=messaging.module.js.map

@@ -9,7 +9,8 @@ import { startServer } from '../servers/index.mjs';
  * @param {string | undefined} name in words joined by underscores
  */
 export async function writeMigration(name) {
-  if (name === undefined || !/^[a-z][a-z0-9_]*$/.test(name)) throw new Error('Name the migration: npm run migration -- add_delivery_address');
+  if (name === undefined || !/^[a-z][a-z0-9_]*$/.test(name))
+    throw new Error('Name the migration: npm run migration -- add_delivery_address');
   await build();
   const server = await startServer('postgres');
   try {

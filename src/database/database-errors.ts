@@ -29,7 +29,8 @@ export function isDatabaseUnavailable(error: unknown): boolean {
     if (code === 'P2028' && /Unable to start a transaction/.test(String(link['message'] ?? ''))) return true;
     if (!fromDatabase) return false;
     const kind = link['kind'];
-    if (kind === 'DatabaseNotReachable' || kind === 'SocketTimeout' || kind === 'ConnectionClosed' || kind === 'TooManyConnections') return true;
+    if (kind === 'DatabaseNotReachable' || kind === 'SocketTimeout' || kind === 'ConnectionClosed' || kind === 'TooManyConnections')
+      return true;
     return CONNECTION.has(code) || PG_MESSAGES.test(String(link['message'] ?? ''));
   });
 }

@@ -48,7 +48,10 @@ export async function startEmbeddedPostgres(directory: string): Promise<Embedded
     await server.start();
     if (fresh) await server.createDatabase(DATABASE);
   } catch (cause) {
-    throw new Error(`PostgreSQL could not be started in ${directory}: ${messages.slice(-5).join(' ').trim()}. Set DATABASE_URL to use a server of yours.`, { cause });
+    throw new Error(
+      `PostgreSQL could not be started in ${directory}: ${messages.slice(-5).join(' ').trim()}. Set DATABASE_URL to use a server of yours.`,
+      { cause },
+    );
   }
   return { url: `postgresql://${USER}:${password}@127.0.0.1:${port}/${DATABASE}`, stop: () => server.stop() };
 }
@@ -62,7 +65,9 @@ async function refuseRunningServer(databaseDir: string): Promise<void> {
   } catch {
     return; // the pid file of a server that was killed; PostgreSQL removes it itself
   }
-  throw new Error(`another process (PostgreSQL, pid ${pid}) uses ${databaseDir}; stop it, or set DATABASE_URL so that instances share one server`);
+  throw new Error(
+    `another process (PostgreSQL, pid ${pid}) uses ${databaseDir}; stop it, or set DATABASE_URL so that instances share one server`,
+  );
 }
 
 function freePort(): Promise<number> {

@@ -40,7 +40,10 @@ export async function migrate(url: string): Promise<string[]> {
     const applied = await appliedNames(client);
     if (names.every((name) => applied.has(name))) return [];
     const migrations = await migrationsList(names);
-    return await withSchemaEngine(url, async (engine) => (await engine.applyMigrations({ migrationsList: migrations, filters: FILTERS })).appliedMigrationNames);
+    return await withSchemaEngine(
+      url,
+      async (engine) => (await engine.applyMigrations({ migrationsList: migrations, filters: FILTERS })).appliedMigrationNames,
+    );
   } finally {
     await client.end(); // which gives the lock back
   }
@@ -53,7 +56,10 @@ export async function assertMigrated(url: string): Promise<void> {
   try {
     const applied = await appliedNames(client);
     const missing = (await migrationNames()).filter((name) => !applied.has(name));
-    if (missing.length > 0) throw new Error(`the database lacks the migrations ${missing.join(', ')}; apply them, or let the boot do it with MIGRATE_ON_BOOT=true`);
+    if (missing.length > 0)
+      throw new Error(
+        `the database lacks the migrations ${missing.join(', ')}; apply them, or let the boot do it with MIGRATE_ON_BOOT=true`,
+      );
   } finally {
     await client.end();
   }
@@ -79,7 +85,11 @@ async function withSchemaEngine<T>(url: string, work: (engine: SchemaEngine) => 
   const pool = new pg.Pool({ connectionString: url, max: 1 });
   try {
     const { SchemaEngine } = await (glue ??= loadGlue());
-    const engine = await SchemaEngine.new({ datamodels: await models() }, () => undefined, bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool)));
+    const engine = await SchemaEngine.new(
+      { datamodels: await models() },
+      () => undefined,
+      bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool)),
+    );
     try {
       return await work(engine);
     } finally {
@@ -102,7 +112,9 @@ async function loadGlue(): Promise<Glue> {
   const require = createRequire(import.meta.url);
   const directory = path.dirname(require.resolve('@prisma/schema-engine-wasm'));
   const loaded = (await import(pathToFileURL(path.join(directory, 'schema_engine_bg.js')).href)) as Glue;
-  const wasm = await WebAssembly.instantiate(await readFile(path.join(directory, 'schema_engine_bg.wasm')), { './schema_engine_bg.js': loaded });
+  const wasm = await WebAssembly.instantiate(await readFile(path.join(directory, 'schema_engine_bg.wasm')), {
+    './schema_engine_bg.js': loaded,
+  });
   loaded.__wbg_set_wasm(wasm.instance.exports);
   (wasm.instance.exports['__wbindgen_start'] as () => void)();
   return loaded;
@@ -110,7 +122,9 @@ async function loadGlue(): Promise<Glue> {
 
 async function models(): Promise<[name: string, content: string][]> {
   const names = (await readdir(PRISMA_DIRECTORY, { recursive: true })).filter((name) => name.endsWith('.prisma'));
-  return Promise.all(names.map(async (name): Promise<[string, string]> => [name, await readFile(path.join(PRISMA_DIRECTORY, name), 'utf8')]));
+  return Promise.all(
+    names.map(async (name): Promise<[string, string]> => [name, await readFile(path.join(PRISMA_DIRECTORY, name), 'utf8')]),
+  );
 }
 
 async function migrationNames(): Promise<string[]> {
@@ -130,7 +144,10 @@ async function migrationsList(names: readonly string[]): Promise<object> {
     migrationDirectories: await Promise.all(
       names.map(async (name) => ({
         path: name,
-        migrationFile: { path: 'migration.sql', content: { tag: 'ok', value: await readFile(path.join(baseDir, name, 'migration.sql'), 'utf8') } },
+        migrationFile: {
+          path: 'migration.sql',
+          content: { tag: 'ok', value: await readFile(path.join(baseDir, name, 'migration.sql'), 'utf8') },
+        },
       })),
     ),
   };
@@ -139,6 +156,8 @@ async function migrationsList(names: readonly string[]): Promise<object> {
 async function appliedNames(client: pg.Client): Promise<Set<string>> {
   const exists = await client.query<{ found: boolean }>(`SELECT to_regclass('_prisma_migrations') IS NOT NULL AS found`);
   if (!exists.rows[0]?.found) return new Set();
-  const { rows } = await client.query<{ migration_name: string }>('SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL');
+  const { rows } = await client.query<{ migration_name: string }>(
+    'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL',
+  );
   return new Set(rows.map(({ migration_name }) => migration_name));
 }

@@ -56,7 +56,13 @@ export class Notifications implements OnModuleDestroy {
   }
 
   private connect(): void {
-    const client = new pg.Client({ connectionString: this.url, application_name: 'waybill-listen', keepAlive: true, connectionTimeoutMillis: 5000, query_timeout: 5000 });
+    const client = new pg.Client({
+      connectionString: this.url,
+      application_name: 'waybill-listen',
+      keepAlive: true,
+      connectionTimeoutMillis: 5000,
+      query_timeout: 5000,
+    });
     this.client = client;
     const again = (error?: Error): void => {
       if (this.client !== client) return;

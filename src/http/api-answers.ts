@@ -30,5 +30,8 @@ export function ApiPage(item: Type): MethodDecorator & ClassDecorator {
 /** Documents what is answered with a problem document. */
 export function ApiProblems(...statuses: readonly number[]): MethodDecorator & ClassDecorator {
   const content = { [PROBLEM_JSON]: { schema: { $ref: getSchemaPath(Problem) } } };
-  return applyDecorators(ApiExtraModels(Problem), ...statuses.map((status) => ApiResponse({ status, description: STATUS_CODES[status] ?? '', content })));
+  return applyDecorators(
+    ApiExtraModels(Problem),
+    ...statuses.map((status) => ApiResponse({ status, description: STATUS_CODES[status] ?? '', content })),
+  );
 }

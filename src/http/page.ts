@@ -44,7 +44,10 @@ export function encodeCursor(parts: readonly string[]): string {
  * What `encodeCursor` was given; undefined where there is no cursor.
  * @throws ProblemError 400 naming `cursor`, where it is none of this list
  */
-export function decodeCursor(cursor: string | undefined, isValid: (parts: readonly string[]) => boolean = () => true): string[] | undefined {
+export function decodeCursor(
+  cursor: string | undefined,
+  isValid: (parts: readonly string[]) => boolean = () => true,
+): string[] | undefined {
   if (cursor === undefined) return undefined;
   const parts = read(cursor);
   if (!parts || parts.some((part) => flawOf(part) !== undefined) || !isValid(parts)) {

@@ -3,7 +3,13 @@ export { DefineEvent, type EventClass, type PublishFailurePolicy } from './event
 export type { EventEnvelope } from './event/event-envelope.js';
 export { EventTooLargeError, InvalidEventError } from './event/event.errors.js';
 export { currentCausation, withCausation, type Causation } from './event/causation.js';
-export { EventConsumer, NonRetryableError, type ConsumeContext, type EventHandler, type IEventConsumer } from './consumer/event-consumer.js';
+export {
+  EventConsumer,
+  NonRetryableError,
+  type ConsumeContext,
+  type EventHandler,
+  type IEventConsumer,
+} from './consumer/event-consumer.js';
 export { Outbox } from './outbox/outbox.js';
 export { MessagingModule } from './messaging.module.js';
 export { MessagingLifecycle } from './messaging-lifecycle.js';

@@ -52,7 +52,9 @@ export class MessagingLifecycle {
       [wanted],
     );
     if (row && row.value !== wanted) {
-      throw new FixedSettingError(`OUTBOX_LANES is ${wanted}, but this database was begun with ${row.value}. Set OUTBOX_LANES=${row.value}; with another number events of a key could change places.`);
+      throw new FixedSettingError(
+        `OUTBOX_LANES is ${wanted}, but this database was begun with ${row.value}. Set OUTBOX_LANES=${row.value}; with another number events of a key could change places.`,
+      );
     }
   }
 }

@@ -32,7 +32,14 @@ import { brokers } from './transport/brokers.js';
       provide: BROKER_ADAPTER,
       inject: [CONFIG, LOGGER, DatabasePool, Notifications],
       useFactory: (config: Config, logger: Logger, database: DatabasePool, notifications: Notifications) =>
-        brokers[config.broker.name]({ ...config.broker, instance: config.instance, lanes: config.outbox.lanes, logger, database, notifications }),
+        brokers[config.broker.name]({
+          ...config.broker,
+          instance: config.instance,
+          lanes: config.outbox.lanes,
+          logger,
+          database,
+          notifications,
+        }),
     },
     BrokerConnection,
     Outbox,

@@ -98,7 +98,8 @@ export class OpsController {
   }
 
   private async setPaused(group: string, paused: boolean): Promise<{ group: string; paused: boolean }> {
-    if (!(await this.status.setPaused(group, paused))) throw new ProblemError(404, 'group-not-found', 'Not found', `there is no consumer group "${group}"`);
+    if (!(await this.status.setPaused(group, paused)))
+      throw new ProblemError(404, 'group-not-found', 'Not found', `there is no consumer group "${group}"`);
     return { group, paused };
   }
 }

@@ -26,7 +26,11 @@ export class ReplayAllBody {
   @ApiPropertyOptional() @IsOptional() @IsString() @MaxLength(255) group?: string;
   @ApiPropertyOptional() @IsOptional() @IsString() @MaxLength(255) type?: string;
   @ApiPropertyOptional() @IsOptional() @IsString() @MaxLength(255) key?: string;
-  @ApiPropertyOptional({ format: 'date-time', description: 'only those that failed before' }) @IsOptional() @Type(() => Date) @IsDate() before?: Date;
+  @ApiPropertyOptional({ format: 'date-time', description: 'only those that failed before' })
+  @IsOptional()
+  @Type(() => Date)
+  @IsDate()
+  before?: Date;
 }
 
 /** `POST /ops/dead-letters/:id/discard` */

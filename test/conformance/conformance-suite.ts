@@ -26,7 +26,10 @@ export function conformanceSuite(broker: BrokerName): void {
     it('every group gets every event', async () => {
       const seen: Record<string, Set<number>> = { one: new Set(), two: new Set(), three: new Set() };
       const instance = await world.start(Object.keys(seen).map((group) => recorder(group, (event) => seen[group]?.add(event.data.n))));
-      await world.emit(instance, range(50).map((n) => thing(randomUUID(), n)));
+      await world.emit(
+        instance,
+        range(50).map((n) => thing(randomUUID(), n)),
+      );
       await eventually(() => {
         for (const numbers of Object.values(seen)) expect([...numbers].sort(ascending)).toEqual(range(50));
       });
@@ -42,7 +45,15 @@ export function conformanceSuite(broker: BrokerName): void {
       await eventually(() => expect(events).toHaveLength(1));
       const event = events[0] as Thing;
       const [row] = await world.database.query<{ event_id: string }>('SELECT event_id FROM inbox');
-      expect(event).toMatchObject({ specversion: '1.0', id: row?.event_id, type: THING.type, subject: key, partitionkey: key, dataschema: `urn:waybill:${THING.type}:v1`, data: { thingId: key, n: 7, text } });
+      expect(event).toMatchObject({
+        specversion: '1.0',
+        id: row?.event_id,
+        type: THING.type,
+        subject: key,
+        partitionkey: key,
+        dataschema: `urn:waybill:${THING.type}:v1`,
+        data: { thingId: key, n: 7, text },
+      });
       expect(event.correlationid).toBe(event.id);
       expect(Math.abs(Date.now() - Date.parse(event.time))).toBeLessThan(60_000);
     });
@@ -51,7 +62,14 @@ export function conformanceSuite(broker: BrokerName): void {
       const instance = await world.start([recorder('one', () => undefined)], { roles: ['relay'] });
       const headers = { 'content-type': 'application/octet-stream', 'x-text': 'ünïcödé "quoted" 日本語' };
       const size = Math.min(instance.adapter.maxMessageBytes, 4 * 1024 * 1024) - 2048;
-      const payloads = [Buffer.alloc(0), Buffer.from(range(256)), Buffer.from('plain text'), Buffer.from([0xff, 0xfe, 0x00]), randomBytes(1000), Buffer.alloc(size, 'a')];
+      const payloads = [
+        Buffer.alloc(0),
+        Buffer.from(range(256)),
+        Buffer.from('plain text'),
+        Buffer.from([0xff, 0xfe, 0x00]),
+        randomBytes(1000),
+        Buffer.alloc(size, 'a'),
+      ];
       const messages = payloads.map((payload) => message(randomUUID(), payload, headers));
       expect(await instance.adapter.publish(messages)).toEqual(messages.map(() => undefined));
       const received = await receive(instance, messages.length);
@@ -101,7 +119,10 @@ export function conformanceSuite(broker: BrokerName): void {
           running--;
         }),
       ]);
-      await world.emit(instance, range(40).map((n) => thing(randomUUID(), n)));
+      await world.emit(
+        instance,
+        range(40).map((n) => thing(randomUUID(), n)),
+      );
       await eventually(() => expect(most).toBeGreaterThanOrEqual(8));
       await eventually(async () => expect(await world.count('inbox')).toBe(40));
     });
@@ -125,7 +146,14 @@ export function conformanceSuite(broker: BrokerName): void {
       expect(attempts).toEqual([1, 2, 3]);
       await eventually(() => expect(handled).toEqual(['good 0', 'good 1']));
       const [letter] = await world.deadLetters();
-      expect(letter).toMatchObject({ group: 'one', key: bad, attempts: 3, state: 'open', reason: 'attempts_exhausted', headers: { ce_type: THING.type, ce_partitionkey: bad } });
+      expect(letter).toMatchObject({
+        group: 'one',
+        key: bad,
+        attempts: 3,
+        state: 'open',
+        reason: 'attempts_exhausted',
+        headers: { ce_type: THING.type, ce_partitionkey: bad },
+      });
       expect(letter?.payload.toString()).toBe(JSON.stringify(thing(bad, 0, 'kept')));
       await eventually(async () => expect(await world.count('parked_event')).toBe(1));
       await world.emit(instance, [thing(good, 2)]);
@@ -143,7 +171,10 @@ export function conformanceSuite(broker: BrokerName): void {
         }),
         recorder('two', ({ data }) => void seen['two']?.push(data.n)),
       ]);
-      await world.emit(instance, range(6).map((n) => thing(key, n)));
+      await world.emit(
+        instance,
+        range(6).map((n) => thing(key, n)),
+      );
       await eventually(async () => {
         expect(await world.deadLetters()).toHaveLength(1);
         expect(await world.count('parked_event')).toBe(5);
@@ -185,7 +216,10 @@ export function conformanceSuite(broker: BrokerName): void {
       const seen: number[] = [];
       const handler = recorder('one', ({ data }) => void seen.push(data.n));
       const writer = await world.start([handler], { roles: ['relay'] });
-      await world.emit(writer, range(20).map((n) => thing(randomUUID(), n)));
+      await world.emit(
+        writer,
+        range(20).map((n) => thing(randomUUID(), n)),
+      );
       await eventually(async () => expect(await world.count('outbox')).toBe(0));
       expect(seen).toEqual([]);
       await world.start([handler]);
@@ -205,7 +239,11 @@ export function conformanceSuite(broker: BrokerName): void {
 
     it('the server is stopped under load and comes back: all arrives, no attempt is counted, nothing is a dead letter', async () => {
       const server = await startServer(broker);
-      const outage = await World.create(broker, broker === 'postgres' ? {} : server.env, broker === 'postgres' ? server.env['DATABASE_URL'] : undefined);
+      const outage = await World.create(
+        broker,
+        broker === 'postgres' ? {} : server.env,
+        broker === 'postgres' ? server.env['DATABASE_URL'] : undefined,
+      );
       try {
         const attempts = new Set<number>();
         const seen = new Set<number>();
@@ -217,7 +255,8 @@ export function conformanceSuite(broker: BrokerName): void {
         ]);
         const keys = range(10).map(() => randomUUID());
         const emit = async (from: number, to: number): Promise<void> => {
-          for (let n = from; n < to; n++) await eventually(() => outage.emit(instance, [thing(keys[n % 10] as string, n)]), { timeoutMs: 60_000, everyMs: 250 });
+          for (let n = from; n < to; n++)
+            await eventually(() => outage.emit(instance, [thing(keys[n % 10] as string, n)]), { timeoutMs: 60_000, everyMs: 250 });
         };
         await emit(0, 100);
         await eventually(() => expect(seen.size).toBeGreaterThan(20));
@@ -289,7 +328,8 @@ export function conformanceSuite(broker: BrokerName): void {
       expect(await instance.adapter.publish([...garbage, valid])).toEqual([...garbage, valid].map(() => undefined));
       await eventually(async () => expect(await world.deadLetters()).toHaveLength(garbage.length));
       const letters = await world.deadLetters();
-      for (const { payload, why } of garbage) expect(letters.some((letter) => letter.reason === why && Buffer.from(letter.payload).equals(payload))).toBe(true);
+      for (const { payload, why } of garbage)
+        expect(letters.some((letter) => letter.reason === why && Buffer.from(letter.payload).equals(payload))).toBe(true);
       for (const { attempts } of letters) expect(attempts).toBe(1);
       await world.emit(instance, [thing(randomUUID(), 2)]);
       await eventually(() => expect([...seen].sort(ascending)).toEqual([1, 2]));
@@ -365,7 +405,16 @@ function eventMessage(key: string, n: number): OutgoingMessage {
     topic: THING.topic,
     type: THING.type,
     key,
-    headers: { 'content-type': 'application/json', ce_specversion: '1.0', ce_id: eventId, ce_source: 'urn:test', ce_type: THING.type, ce_subject: key, ce_partitionkey: key, ce_time: new Date().toISOString() },
+    headers: {
+      'content-type': 'application/json',
+      ce_specversion: '1.0',
+      ce_id: eventId,
+      ce_source: 'urn:test',
+      ce_type: THING.type,
+      ce_subject: key,
+      ce_partitionkey: key,
+      ce_time: new Date().toISOString(),
+    },
     payload: Buffer.from(JSON.stringify(thing(key, n))),
   };
 }

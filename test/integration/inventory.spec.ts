@@ -55,7 +55,9 @@ describe('reserving stock', () => {
         { sku: 'unheard-of', quantity: 1 },
       ]),
     );
-    expect((await shop.published()).map(({ envelope }) => envelope)).toMatchObject([{ type: 'commerce.stock.rejected', data: { skus: ['few', 'unheard-of'] } }]);
+    expect((await shop.published()).map(({ envelope }) => envelope)).toMatchObject([
+      { type: 'commerce.stock.rejected', data: { skus: ['few', 'unheard-of'] } },
+    ]);
     expect(await stockOf('plenty')).toEqual({ onHand: 10, reserved: 0 });
     expect(await stockOf('few')).toEqual({ onHand: 2, reserved: 0 });
   });
@@ -140,7 +142,10 @@ describe('what becomes of reserved stock', () => {
         const order = placed(n % 2 === 0 ? items : items.reverse());
         const { customerId, orderId } = order;
         await shop.emit(order);
-        const events = [...(n % 4 < 3 ? [OrderConfirmed.of({ orderId, customerId, total })] : []), ...(n % 4 > 0 ? [OrderCancelled.of({ orderId, customerId, total, reason: 'requested' })] : [])];
+        const events = [
+          ...(n % 4 < 3 ? [OrderConfirmed.of({ orderId, customerId, total })] : []),
+          ...(n % 4 > 0 ? [OrderCancelled.of({ orderId, customerId, total, reason: 'requested' })] : []),
+        ];
         await reserve(order);
         for (const event of events) await (event instanceof OrderConfirmed ? commit : release)(orderId);
         const [row] = await shop.fresh.query<{ state: string }>('SELECT state FROM reservation WHERE order_id = $1', [orderId]);

@@ -100,8 +100,22 @@ describe('placing an order', () => {
   });
 
   it.each([
-    ['an unknown sku', UnknownSkuError, [{ sku: 'coffee', quantity: 1 }, { sku: 'nope', quantity: 1 }]],
-    ['mixed currencies', MixedCurrenciesError, [{ sku: 'coffee', quantity: 1 }, { sku: 'tea', quantity: 1 }]],
+    [
+      'an unknown sku',
+      UnknownSkuError,
+      [
+        { sku: 'coffee', quantity: 1 },
+        { sku: 'nope', quantity: 1 },
+      ],
+    ],
+    [
+      'mixed currencies',
+      MixedCurrenciesError,
+      [
+        { sku: 'coffee', quantity: 1 },
+        { sku: 'tea', quantity: 1 },
+      ],
+    ],
     ['too large a total', TotalTooLargeError, [{ sku: 'palace', quantity: 2 }]],
     ['a hostile sku', UnknownSkuError, [{ sku: "'; DROP TABLE orders; --", quantity: 1 }]],
   ])('refuses %s, and changes nothing', async (_what, error, items) => {
@@ -132,7 +146,15 @@ describe('an idempotency key', () => {
 
   it.each<[string, (body: PlaceOrderBody) => Partial<PlaceOrderBody>]>([
     ['another customer', () => ({ customerId: randomUUID() })],
-    ['another quantity', () => ({ items: [{ sku: 'coffee', quantity: 3 }, { sku: 'filter', quantity: 1 }] })],
+    [
+      'another quantity',
+      () => ({
+        items: [
+          { sku: 'coffee', quantity: 3 },
+          { sku: 'filter', quantity: 1 },
+        ],
+      }),
+    ],
     ['the items in another order', ({ items }) => ({ items: [...items].reverse() })],
     ['another token', () => ({ paymentToken: 'tok_declined' })],
     ['a note', () => ({ note: '' })],
@@ -174,7 +196,11 @@ describe('an idempotency key', () => {
     try {
       await twin.query('BEGIN');
       await twin.query("INSERT INTO idempotency_key (key, request) VALUES ($1, 'unknown yet')", [key]);
-      await expect(place(body, key)).rejects.toMatchObject({ constructor: IdempotencyKeyInUseError, status: 409, headers: { 'retry-after': '1' } });
+      await expect(place(body, key)).rejects.toMatchObject({
+        constructor: IdempotencyKeyInUseError,
+        status: 409,
+        headers: { 'retry-after': '1' },
+      });
 
       const waiting = place(body, key);
       await eventually(async () => {

@@ -31,7 +31,10 @@ interface Event<E> {
   readonly data: E;
 }
 
-const reserved = (orderId: string, paymentToken: string): Event<StockReserved> => ({ id: randomUUID(), data: StockReserved.of({ orderId, total, paymentToken }) });
+const reserved = (orderId: string, paymentToken: string): Event<StockReserved> => ({
+  id: randomUUID(),
+  data: StockReserved.of({ orderId, total, paymentToken }),
+});
 const cancelled = (orderId: string): Event<OrderCancelled> => ({
   id: randomUUID(),
   data: OrderCancelled.of({ orderId, customerId: randomUUID(), reason: 'requested', total }),
@@ -63,7 +66,11 @@ function steppedPayments(point: () => Promise<void>): PaymentService {
 }
 
 /** One attempt at an event, as the runner makes it; false when the event had been handled before. */
-async function attempt<E>(event: Event<E>, handle: (data: E, context: ConsumeContext) => Promise<void>, point: () => Promise<void> = () => Promise.resolve()): Promise<boolean> {
+async function attempt<E>(
+  event: Event<E>,
+  handle: (data: E, context: ConsumeContext) => Promise<void>,
+  point: () => Promise<void> = () => Promise.resolve(),
+): Promise<boolean> {
   let used = false;
   const context: ConsumeContext = {
     group: 'payment',
@@ -116,7 +123,8 @@ interface Books {
 /** All that an order has cost so far, by the gateway's books and by ours. Takes the events out of the outbox. */
 async function booksOf(orderId: string): Promise<Books> {
   const ledger = (await new SandboxLedger(shop.database).list({ orderId, limit: 100 })).items;
-  const sum = (kind: string): number => ledger.filter((entry) => entry.kind === kind).reduce((amount, entry) => amount + entry.amount.amount, 0);
+  const sum = (kind: string): number =>
+    ledger.filter((entry) => entry.kind === kind).reduce((amount, entry) => amount + entry.amount.amount, 0);
   const references = new Set(ledger.map(({ reference }) => reference));
   expect(references.size).toBeLessThanOrEqual(1);
   const payments = (await shop.payments.list({ orderId, limit: 50 })).items;
@@ -135,7 +143,9 @@ async function expectNothingKept(orderId: string): Promise<Books> {
   const { charges, refunds, kept, payments, events } = books;
   expect({ charges, refunds, kept }).toEqual({ charges: refunds, refunds, kept: 0 });
   expect(charges).toBeLessThanOrEqual(1);
-  expect(payments.filter(({ status }) => status !== 'declined')).toEqual(charges === 0 ? [] : [{ status: 'refunded', amount: total.amount, gatewayReference: expect.any(String) }]);
+  expect(payments.filter(({ status }) => status !== 'declined')).toEqual(
+    charges === 0 ? [] : [{ status: 'refunded', amount: total.amount, gatewayReference: expect.any(String) }],
+  );
   expect(events.filter((type) => type === 'refunded')).toHaveLength(charges);
   return books;
 }
@@ -153,7 +163,10 @@ describe("the sandbox gateway's tokens", () => {
     const orderId = randomUUID();
     const event = reserved(orderId, token);
     for (let n = 0; n < failures; n++) {
-      const error = await attempt(event, capture).then(() => undefined, (failure: unknown) => failure);
+      const error = await attempt(event, capture).then(
+        () => undefined,
+        (failure: unknown) => failure,
+      );
       expect(error).toBeInstanceOf(GatewayUnavailableError);
       expect((error as Error).message).not.toContain('tok_');
       expect(await booksOf(orderId)).toMatchObject({ payments: [], events: [] });
@@ -201,7 +214,11 @@ describe("the sandbox gateway's tokens", () => {
       const event = reserved(orderId, 'tok_broken');
       expect(await redeliver(event, capture, 5)).toBe(false);
       expect(await redeliver(reserved(orderId, token), capture)).toBe(true);
-      expect(await booksOf(orderId)).toMatchObject({ payments: [{ status: ends }], events: [ends], kept: ends === 'captured' ? total.amount : 0 });
+      expect(await booksOf(orderId)).toMatchObject({
+        payments: [{ status: ends }],
+        events: [ends],
+        kept: ends === 'captured' ? total.amount : 0,
+      });
     }
   });
 
@@ -211,21 +228,34 @@ describe("the sandbox gateway's tokens", () => {
     const results = await Promise.all(Array.from({ length: 20 }, () => shop.sandbox.charge(request)));
     expect(new Set(results.map((result) => (result.status === 'captured' ? result.reference : ''))).size).toBe(1);
     const { reference } = results[0] as { reference: string };
-    await Promise.all(Array.from({ length: 10 }, () => shop.sandbox.refund({ idempotencyKey: `refund:${reference}`, orderId, reference, amount: total, signal: never })));
+    await Promise.all(
+      Array.from({ length: 10 }, () =>
+        shop.sandbox.refund({ idempotencyKey: `refund:${reference}`, orderId, reference, amount: total, signal: never }),
+      ),
+    );
     expect(await booksOf(orderId)).toMatchObject({ charges: 1, refunds: 1, kept: 0 });
     expect(await shop.sandbox.findCharge(orderId, never)).toEqual({ reference, amount: total, refunded: true });
   });
 
   it('refuses to give back what was never charged', async () => {
     const orderId = randomUUID();
-    await expect(shop.sandbox.refund({ idempotencyKey: 'x', orderId, reference: 'ch_none', amount: total, signal: never })).rejects.toThrow(GatewayUnavailableError);
+    await expect(shop.sandbox.refund({ idempotencyKey: 'x', orderId, reference: 'ch_none', amount: total, signal: never })).rejects.toThrow(
+      GatewayUnavailableError,
+    );
     expect(await booksOf(orderId)).toMatchObject({ refunds: 0 });
   });
 
   it('lists its books page by page', async () => {
     const orderId = randomUUID();
     const ledger = new SandboxLedger(shop.database);
-    for (let n = 0; n < 5; n++) await shop.sandbox.charge({ idempotencyKey: randomUUID(), orderId, amount: Money.of(BigInt(n), 'EUR'), token: 'tok_ok', signal: never });
+    for (let n = 0; n < 5; n++)
+      await shop.sandbox.charge({
+        idempotencyKey: randomUUID(),
+        orderId,
+        amount: Money.of(BigInt(n), 'EUR'),
+        token: 'tok_ok',
+        signal: never,
+      });
     const first = await ledger.list({ orderId, limit: 3 });
     const second = await ledger.list({ orderId, limit: 3, cursor: first.nextCursor as string });
     expect([...first.items, ...second.items].map(({ amount }) => amount.amount)).toEqual([0, 1, 2, 3, 4]);
@@ -239,7 +269,12 @@ describe('an answer that was lost', () => {
     await attempt(reserved(orderId, 'tok_lost_response'), capture).catch(ignoreGateway);
     expect(await booksOf(orderId)).toMatchObject({ charges: 1, payments: [] });
     expect(await redeliver(reserved(orderId, 'tok_ok'), capture)).toBe(true);
-    expect(await booksOf(orderId)).toMatchObject({ charges: 1, kept: total.amount, payments: [{ status: 'captured' }], events: ['captured'] });
+    expect(await booksOf(orderId)).toMatchObject({
+      charges: 1,
+      kept: total.amount,
+      payments: [{ status: 'captured' }],
+      events: ['captured'],
+    });
   });
 
   it('is given back when the order is cancelled while its payment is a dead letter, whatever a replay does', async () => {
@@ -281,7 +316,14 @@ describe('a cancel that races a payment', () => {
     const capturing = (name: string) => async (): Promise<void> => {
       const payments = steppedPayments(() => interleaving.point(name));
       for (const event of events) {
-        const handled = await attempt(event, (data, context) => payments.capture(data, context), () => interleaving.point(name)).then(() => true, (error: unknown) => ignoreGateway(error) ?? false);
+        const handled = await attempt(
+          event,
+          (data, context) => payments.capture(data, context),
+          () => interleaving.point(name),
+        ).then(
+          () => true,
+          (error: unknown) => ignoreGateway(error) ?? false,
+        );
         if (handled) return;
       }
     };
@@ -289,7 +331,11 @@ describe('a cancel that races a payment', () => {
     for (let n = 1; n <= (options.instances ?? 1); n++) threads[`capture ${n}`] = capturing(`capture ${n}`);
     threads['refund'] = async () => {
       const payments = steppedPayments(() => interleaving.point('refund'));
-      await attempt(cancel, (data, context) => payments.refund(data, context), () => interleaving.point('refund'));
+      await attempt(
+        cancel,
+        (data, context) => payments.refund(data, context),
+        () => interleaving.point('refund'),
+      );
     };
     await interleaving.run(threads, (waiting) => {
       const index = options.choose(waiting);
@@ -318,7 +364,8 @@ describe('a cancel that races a payment', () => {
   it.each(['capture 1', 'refund'])(
     'keeps nothing when the process of "%s" dies before any of its steps, in every interleaving',
     async (thread) => {
-      for (let step = 0; step < 5; step++) await everyChoice(async (choose) => void (await race({ tokens: ['tok_ok'], kill: { thread, step }, choose })));
+      for (let step = 0; step < 5; step++)
+        await everyChoice(async (choose) => void (await race({ tokens: ['tok_ok'], kill: { thread, step }, choose })));
     },
     240_000,
   );
@@ -332,7 +379,12 @@ describe('a cancel that races a payment', () => {
     await fc.assert(
       fc.asyncProperty(schedules, async ({ picks, tokens, kill }) => {
         let n = 0;
-        await race({ tokens, instances: 2, ...(kill && { kill }), choose: (options) => (picks[n++ % picks.length] as number) % options.length });
+        await race({
+          tokens,
+          instances: 2,
+          ...(kill && { kill }),
+          choose: (options) => (picks[n++ % picks.length] as number) % options.length,
+        });
       }),
       { numRuns: 150 },
     );

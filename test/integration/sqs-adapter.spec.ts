@@ -39,7 +39,7 @@ const given = process.env['SQS_ENDPOINT'];
 const candidates: Candidate[] = [
   ...(given === undefined ? [] : [{ name: `SQS_ENDPOINT`, missing: undefined, start: () => Promise.resolve(externalServer(given)) }]),
   ...(await Promise.all(
-    ([['elasticmq', elasticmqAvailability] as const, ['fauxqs', fauxqsAvailability] as const]).map(async ([variant, availability]) => {
+    [['elasticmq', elasticmqAvailability] as const, ['fauxqs', fauxqsAvailability] as const].map(async ([variant, availability]) => {
       const { available, reason } = await availability();
       return { name: variant, missing: available ? undefined : (reason ?? 'no server'), start: () => startServer('sqs', { variant }) };
     }),
@@ -117,7 +117,12 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     return adapter;
   }
 
-  async function subscribe(adapter: SqsAdapter, deliver: Deliver, options: Partial<SubscribeOptions> = {}, to = SUBSCRIPTION): Promise<ActiveSubscription> {
+  async function subscribe(
+    adapter: SqsAdapter,
+    deliver: Deliver,
+    options: Partial<SubscribeOptions> = {},
+    to = SUBSCRIPTION,
+  ): Promise<ActiveSubscription> {
     const subscription = await adapter.subscribe(to, deliver, { maxInFlight: 100, onDown: () => undefined, ...options });
     active.push(subscription);
     return subscription;
@@ -128,7 +133,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
   }
 
   async function attributesOf(name: string): Promise<Record<string, string>> {
-    return ((await raw.getQueueAttributes({ QueueUrl: await urlOf(name), AttributeNames: ['All'] })).Attributes ?? {}) as Record<string, string>;
+    return ((await raw.getQueueAttributes({ QueueUrl: await urlOf(name), AttributeNames: ['All'] })).Attributes ?? {}) as Record<
+      string,
+      string
+    >;
   }
 
   describe('topology', () => {
@@ -146,7 +154,12 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     });
 
     it('names every missing queue when it may not create them', async () => {
-      const error = await adapterOf({ provision: false }).open(TOPOLOGY).then(() => undefined, (reason: unknown) => reason as Error);
+      const error = await adapterOf({ provision: false })
+        .open(TOPOLOGY)
+        .then(
+          () => undefined,
+          (reason: unknown) => reason as Error,
+        );
       expect(error).toBeInstanceOf(TopologyMismatchError);
       for (const queue of ['inventory-shop_order-undeliverable', 'payment-shop_order-undeliverable', 'shop_order_DLT']) {
         expect(error?.message).toContain(`${namespace}-${queue}.fifo`);
@@ -174,7 +187,11 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     it('says which cure there is when there are no credentials', async () => {
       const kept = { ...process.env };
       for (const variable of Object.keys(process.env)) if (variable.startsWith('AWS_')) delete process.env[variable];
-      Object.assign(process.env, { AWS_EC2_METADATA_DISABLED: 'true', AWS_CONFIG_FILE: '/nonexistent', AWS_SHARED_CREDENTIALS_FILE: '/nonexistent' });
+      Object.assign(process.env, {
+        AWS_EC2_METADATA_DISABLED: 'true',
+        AWS_CONFIG_FILE: '/nonexistent',
+        AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+      });
       try {
         const adapter = adapterOf();
         await expect(adapter.open(TOPOLOGY)).rejects.toThrow(/AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
@@ -206,7 +223,9 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
   describe('publishing', () => {
     it('puts an event into the queue of every group, and into that of a dead-letter topic', async () => {
       const adapter = await openAdapter();
-      expect(await adapter.publish([message('a', 1), message('a', 2, { topic: `${TOPIC}.DLT` }), message('a', 3, { topic: 'shop.unread' })])).toEqual([undefined, undefined, undefined]);
+      expect(
+        await adapter.publish([message('a', 1), message('a', 2, { topic: `${TOPIC}.DLT` }), message('a', 3, { topic: 'shop.unread' })]),
+      ).toEqual([undefined, undefined, undefined]);
       expect(await adapter.lag(SUBSCRIPTION)).toBe(1);
       expect(await adapter.lag(OTHER)).toBe(1);
       expect((await attributesOf('shop_order_DLT'))['ApproximateNumberOfMessages']).toBe('1');
@@ -214,7 +233,12 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
 
     it('carries any bytes, headers and keys', async () => {
       const adapter = await openAdapter();
-      const headers = { 'content-type': 'application/octet-stream', 'x-empty': '', 'x-text': `ünïcödé 🎉 \u0001 \uffff "quoted" \\ 日本語`, ...Object.fromEntries(range(20).map((n) => [`x-${n}`, String(n)])) };
+      const headers = {
+        'content-type': 'application/octet-stream',
+        'x-empty': '',
+        'x-text': `ünïcödé 🎉 \u0001 \uffff "quoted" \\ 日本語`,
+        ...Object.fromEntries(range(20).map((n) => [`x-${n}`, String(n)])),
+      };
       const payloads = [
         Buffer.alloc(0),
         Buffer.from(range(256)),
@@ -228,7 +252,19 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
         randomBytes(adapter.maxMessageBytes - 1_000),
         Buffer.alloc(adapter.maxMessageBytes - 1_000, 'ü'),
       ];
-      const keys = ['plain', 'with space', 'ünï', 'x'.repeat(128), 'x'.repeat(129), 'x'.repeat(255), '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~', '🎉', '0', '-', '.'];
+      const keys = [
+        'plain',
+        'with space',
+        'ünï',
+        'x'.repeat(128),
+        'x'.repeat(129),
+        'x'.repeat(255),
+        '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~',
+        '🎉',
+        '0',
+        '-',
+        '.',
+      ];
       const messages = payloads.map((payload, n) => message(keys[n] as string, n, { payload, headers }));
       expect(await adapter.publish(messages)).toEqual(messages.map(() => undefined));
       const received: IncomingMessage[] = [];
@@ -246,7 +282,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     it('splits by entries and by bytes', async () => {
       const adapter = await openAdapter({ at: proxy.url });
       const large = Math.floor(adapter.maxMessageBytes * 0.6);
-      const messages = [...range(25).map((n) => message(`small-${n}`, n)), ...range(5).map((n) => message(`large-${n}`, n, { payload: Buffer.alloc(large, 'a') }))];
+      const messages = [
+        ...range(25).map((n) => message(`small-${n}`, n)),
+        ...range(5).map((n) => message(`large-${n}`, n, { payload: Buffer.alloc(large, 'a') })),
+      ];
       expect(await adapter.publish(messages)).toEqual(messages.map(() => undefined));
       expect(await adapter.lag(SUBSCRIPTION)).toBe(30);
       for (const { operation, body } of proxy.seen) {
@@ -276,15 +315,34 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
         if (operation !== 'SendMessageBatch' || !String(body['QueueUrl']).includes('payment')) return undefined;
         const entries = body['Entries'] as { Id: string; MessageGroupId: string }[];
         const fault = (key: string, isSenderFault: boolean): SqsBody[] =>
-          entries.filter(({ MessageGroupId: group }) => group === key).map(({ Id: id }) => ({ Id: id, SenderFault: isSenderFault, Code: 'Test', Message: 'failed by the test' }));
+          entries
+            .filter(({ MessageGroupId: group }) => group === key)
+            .map(({ Id: id }) => ({ Id: id, SenderFault: isSenderFault, Code: 'Test', Message: 'failed by the test' }));
         const failed = [...fault('refused', true), ...fault('later', false)];
         return (answer) => ({
-          Successful: [...(answer['Successful'] as SqsBody[]).filter(({ Id: id }) => !failed.some(({ Id: other }) => other === id)), { ...(answer['Successful'] as SqsBody[])[0], Id: 'nobody' }],
+          Successful: [
+            ...(answer['Successful'] as SqsBody[]).filter(({ Id: id }) => !failed.some(({ Id: other }) => other === id)),
+            { ...(answer['Successful'] as SqsBody[])[0], Id: 'nobody' },
+          ],
           Failed: failed,
         });
       };
-      const outcomes = await adapter.publish([message('good', 1), message('refused', 1), message('later', 1), message('refused', 2), message('later', 2), message('good', 2)]);
-      expect(outcomes.map((outcome) => outcome?.name)).toEqual([undefined, 'MessageRejectedError', 'BrokerUnavailableError', 'MessageRejectedError', 'BrokerUnavailableError', undefined]);
+      const outcomes = await adapter.publish([
+        message('good', 1),
+        message('refused', 1),
+        message('later', 1),
+        message('refused', 2),
+        message('later', 2),
+        message('good', 2),
+      ]);
+      expect(outcomes.map((outcome) => outcome?.name)).toEqual([
+        undefined,
+        'MessageRejectedError',
+        'BrokerUnavailableError',
+        'MessageRejectedError',
+        'BrokerUnavailableError',
+        undefined,
+      ]);
       expect(outcomes[1]?.message).toContain('failed by the test');
       expect(lines.some((line) => line.includes('"entryId":"nobody"') && line.includes('"level":50'))).toBe(true);
       const sentTo = (queue: string): string[] =>
@@ -308,7 +366,12 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     it('takes an outage for nobody’s fault, ends in time, and goes on when it is over', async () => {
       const adapter = await openAdapter({ at: proxy.url });
       const messages = range(300).map((n) => message(`key-${n % 3}`, n));
-      for (const treatment of ['hang', 'cut', { status: 503, body: { __type: 'ServiceUnavailable' } }, { status: 400, body: { __type: 'com.amazonaws.sqs#RequestThrottled' } }] as const) {
+      for (const treatment of [
+        'hang',
+        'cut',
+        { status: 503, body: { __type: 'ServiceUnavailable' } },
+        { status: 400, body: { __type: 'com.amazonaws.sqs#RequestThrottled' } },
+      ] as const) {
         proxy.rule = (operation) => (operation === 'SendMessageBatch' ? treatment : undefined);
         const since = performance.now();
         const outcomes = await adapter.publish(messages);
@@ -341,7 +404,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
   describe('consuming', () => {
     it('never has more in hand than it may', async () => {
       const adapter = await openAdapter();
-      await publish(adapter, range(60).map((n) => message(`key-${n}`, n)));
+      await publish(
+        adapter,
+        range(60).map((n) => message(`key-${n}`, n)),
+      );
       let inHand = 0;
       let most = 0;
       const received: IncomingMessage[] = [];
@@ -416,7 +482,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       proxy.rule = (operation, body) => {
         if (operation !== 'ChangeMessageVisibilityBatch') return undefined;
         const entries = body['Entries'] as { Id: string }[];
-        return { status: 200, body: { Successful: [], Failed: entries.map(({ Id: id }) => ({ Id: id, SenderFault: true, Code: 'MessageNotInflight' })) } };
+        return {
+          status: 200,
+          body: { Successful: [], Failed: entries.map(({ Id: id }) => ({ Id: id, SenderFault: true, Code: 'MessageNotInflight' })) },
+        };
       };
       await publish(adapter, [message('a', 1)]);
       await eventually(() => expect(received[0]?.signal.aborted).toBe(true));
@@ -428,11 +497,17 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       proxy.rule = (operation) => {
         if (operation !== 'DeleteMessageBatch' || ++failures > 2) return undefined;
         if (failures === 1) return 'cut';
-        return (answer) => ({ Successful: (answer['Successful'] as SqsBody[]).slice(1), Failed: [{ Id: (answer['Successful'] as { Id: string }[])[0]?.Id, SenderFault: false, Code: 'InternalError' }] });
+        return (answer) => ({
+          Successful: (answer['Successful'] as SqsBody[]).slice(1),
+          Failed: [{ Id: (answer['Successful'] as { Id: string }[])[0]?.Id, SenderFault: false, Code: 'InternalError' }],
+        });
       };
       const received: IncomingMessage[] = [];
       await subscribe(adapter, record(received));
-      await publish(adapter, range(5).map((n) => message(`key-${n}`, n)));
+      await publish(
+        adapter,
+        range(5).map((n) => message(`key-${n}`, n)),
+      );
       await eventually(() => expect(failures).toBeGreaterThanOrEqual(3));
       await eventually(async () => expect(await adapter.lag(SUBSCRIPTION)).toBe(0));
       expect(received).toHaveLength(5);
@@ -440,7 +515,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
 
     it('gives back what was not handled, before later ones of its key, also to another instance', async () => {
       const adapter = await openAdapter();
-      await publish(adapter, range(12).map((n) => message(n % 2 ? 'a' : 'b', n)));
+      await publish(
+        adapter,
+        range(12).map((n) => message(n % 2 ? 'a' : 'b', n)),
+      );
       const first: IncomingMessage[] = [];
       const stop = gate();
       const subscription = await subscribe(adapter, async (incoming) => {
@@ -478,7 +556,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
         inOrder.set(incoming.key as string, work);
         return work;
       };
-      await publish(adapter, range(8).map((n) => message('a', n)));
+      await publish(
+        adapter,
+        range(8).map((n) => message('a', n)),
+      );
       await subscribe(adapter, deliver);
       await eventually(() => expect(received).toHaveLength(8));
       expect(received.map(numberOf)).toEqual(range(8));
@@ -498,7 +579,10 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       await eventually(() => expect(received).toHaveLength(1));
       let isClosed = false;
       const closing = subscription.close().then(() => (isClosed = true));
-      await publish(adapter, range(5).map((n) => message(`late-${n}`, n)));
+      await publish(
+        adapter,
+        range(5).map((n) => message(`late-${n}`, n)),
+      );
       expect(isClosed).toBe(false);
       finish.open();
       await closing;
@@ -537,7 +621,11 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       };
       let running = [await consumer(), await consumer()];
       const publishing = (async () => {
-        for (let n = 0; n < total; n += 50) await publish(writer, range(50).map((m) => message(`key-${(n + m) % 15}`, n + m)));
+        for (let n = 0; n < total; n += 50)
+          await publish(
+            writer,
+            range(50).map((m) => message(`key-${(n + m) % 15}`, n + m)),
+          );
       })();
       for (const part of [100, 250, 400]) {
         await eventually(() => expect(count).toBeGreaterThan(part));
@@ -570,16 +658,23 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       const down: Error[] = [];
       const received: IncomingMessage[] = [];
       let failures = 0;
-      proxy.rule = (operation, body) => (operation === 'ReceiveMessage' && !String(body['QueueUrl']).includes('undeliverable') && ++failures <= 2 ? 'cut' : undefined);
+      proxy.rule = (operation, body) =>
+        operation === 'ReceiveMessage' && !String(body['QueueUrl']).includes('undeliverable') && ++failures <= 2 ? 'cut' : undefined;
       await subscribe(adapter, record(received), { onDown: (reason) => down.push(reason) });
       await publish(adapter, [message('a', 1)]);
       await eventually(() => expect(received).toHaveLength(1));
       expect(down).toEqual([]);
       proxy.rule = (operation) => (operation === 'ReceiveMessage' ? 'cut' : undefined);
       await eventually(() => expect(down).toHaveLength(1));
-      await expect(adapter.subscribe({ ...SUBSCRIPTION, group: 'new' }, record([]), { maxInFlight: 1, onDown: () => undefined }).then((made) => made.close())).resolves.toBeUndefined();
+      await expect(
+        adapter
+          .subscribe({ ...SUBSCRIPTION, group: 'new' }, record([]), { maxInFlight: 1, onDown: () => undefined })
+          .then((made) => made.close()),
+      ).resolves.toBeUndefined();
       proxy.rule = () => 'cut';
-      await expect(adapter.subscribe(SUBSCRIPTION, record([]), { maxInFlight: 1, onDown: () => undefined })).rejects.toThrow(BrokerUnavailableError);
+      await expect(adapter.subscribe(SUBSCRIPTION, record([]), { maxInFlight: 1, onDown: () => undefined })).rejects.toThrow(
+        BrokerUnavailableError,
+      );
     });
 
     it('gives the same messages again when the answer to a receive was lost', async () => {
@@ -612,7 +707,9 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       const received: IncomingMessage[] = [];
       await subscribe(crashing, record(received));
       await eventually(() => expect(received).toHaveLength(3));
-      expect(received.filter(({ undeliverable }) => undeliverable !== undefined).map(({ key, payload }) => [key, String(payload)])).toEqual([['a', '1']]);
+      expect(received.filter(({ undeliverable }) => undeliverable !== undefined).map(({ key, payload }) => [key, String(payload)])).toEqual(
+        [['a', '1']],
+      );
       expect(received[0]?.undeliverable).toContain('4 times');
       expectOrder(received);
     });
@@ -637,17 +734,23 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     const counts = [0, 0];
     const last = new Map<string, number>();
     let inversions = 0;
-    const consume = (index: number): Deliver => (incoming) => {
-      counts[index] = (counts[index] ?? 0) + 1;
-      const key = `${index} ${incoming.key}`;
-      if (numberOf(incoming) < (last.get(key) ?? -1)) inversions++;
-      last.set(key, numberOf(incoming));
-      return Promise.resolve('settled');
-    };
+    const consume =
+      (index: number): Deliver =>
+      (incoming) => {
+        counts[index] = (counts[index] ?? 0) + 1;
+        const key = `${index} ${incoming.key}`;
+        if (numberOf(incoming) < (last.get(key) ?? -1)) inversions++;
+        last.set(key, numberOf(incoming));
+        return Promise.resolve('settled');
+      };
     await subscribe(adapter, consume(0));
     await subscribe(adapter, consume(1), {}, OTHER);
     const since = performance.now();
-    for (let n = 0; n < total; n += 500) await publish(adapter, range(500).map((m) => message(`key-${(n + m) % 200}`, n + m)));
+    for (let n = 0; n < total; n += 500)
+      await publish(
+        adapter,
+        range(500).map((m) => message(`key-${(n + m) % 200}`, n + m)),
+      );
     await eventually(() => expect(counts).toEqual([total, total]), { timeoutMs: 100_000 });
     expect(inversions).toBe(0);
     await eventually(async () => expect(await adapter.lag(SUBSCRIPTION)).toBe(0));
@@ -663,7 +766,13 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     const url = await urlOf(queue);
     for (let n = 0; n < times; n++) {
       await eventually(async () => {
-        const { Messages: messages = [] } = await raw.receiveMessage({ QueueUrl: url, MaxNumberOfMessages: 10, VisibilityTimeout: 1, WaitTimeSeconds: 1, MessageSystemAttributeNames: ['All'] });
+        const { Messages: messages = [] } = await raw.receiveMessage({
+          QueueUrl: url,
+          MaxNumberOfMessages: 10,
+          VisibilityTimeout: 1,
+          WaitTimeSeconds: 1,
+          MessageSystemAttributeNames: ['All'],
+        });
         const moved = (await attributesOf(`${queue}-undeliverable`))['ApproximateNumberOfMessages'] !== '0';
         expect(messages.length > 0 || moved).toBe(true);
         // fauxqs gives one of a group at a time; those behind it must have come as often.
@@ -673,7 +782,15 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
 });
 
 function message(key: string, n: number, other: Partial<OutgoingMessage> = {}): OutgoingMessage {
-  return { eventId: randomUUID(), topic: TOPIC, type: 'shop.order.placed', key, headers: { ce_type: 'shop.order.placed', n: String(n) }, payload: Buffer.from(String(n)), ...other };
+  return {
+    eventId: randomUUID(),
+    topic: TOPIC,
+    type: 'shop.order.placed',
+    key,
+    headers: { ce_type: 'shop.order.placed', n: String(n) },
+    payload: Buffer.from(String(n)),
+    ...other,
+  };
 }
 
 function record(received: IncomingMessage[]): Deliver {

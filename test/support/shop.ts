@@ -117,7 +117,9 @@ export class Shop {
 
   /** Takes everything that is in the outbox, in the order in which it was written. */
   async published(): Promise<Published[]> {
-    const rows = await this.fresh.query<{ id: string; headers: string; payload: string }>('DELETE FROM outbox RETURNING id, headers, payload');
+    const rows = await this.fresh.query<{ id: string; headers: string; payload: string }>(
+      'DELETE FROM outbox RETURNING id, headers, payload',
+    );
     return rows
       .map(({ id, headers, payload }) => ({
         id: BigInt(id),
@@ -142,7 +144,11 @@ export class Shop {
       timeoutMs,
       handle: (event: EventEnvelope, context: ConsumeContext) => consumer.handleMessage(event as never, context),
     } as const;
-    return attemptEvent({ group, handler, event: envelope, attempt: 1, timeoutMs, signal: new AbortController().signal }, this.database, this.inbox);
+    return attemptEvent(
+      { group, handler, event: envelope, attempt: 1, timeoutMs, signal: new AbortController().signal },
+      this.database,
+      this.inbox,
+    );
   }
 
   /** Delivers everything to everybody, with up to so many attempts, until nothing is left; answers what failed for good. */
@@ -152,7 +158,8 @@ export class Shop {
       for (const { envelope } of events) {
         for (const subscriber of this.subscribersOf(envelope)) {
           let outcome = await this.deliver(envelope, subscriber);
-          for (let attempt = 2; outcome.kind === 'failed' && attempt <= attempts; attempt++) outcome = await this.deliver(envelope, subscriber);
+          for (let attempt = 2; outcome.kind === 'failed' && attempt <= attempts; attempt++)
+            outcome = await this.deliver(envelope, subscriber);
           if (outcome.kind === 'failed') failed.push({ envelope, subscriber, error: outcome.error });
         }
       }

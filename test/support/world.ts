@@ -75,7 +75,10 @@ export class World {
 
   /** An instance that consumes with these handlers. */
   async start(handlers: readonly TestHandler[], options: StartOptions = {}): Promise<Instance> {
-    const config = { ...readConfig({ ...this.env, ...options.env }), ...(options.roles && { roles: new Set(options.roles) }) } satisfies Config;
+    const config = {
+      ...readConfig({ ...this.env, ...options.env }),
+      ...(options.roles && { roles: new Set(options.roles) }),
+    } satisfies Config;
     const logger = createLogger(config);
     @Global()
     @Module({
@@ -124,8 +127,22 @@ export class World {
     else for (const event of events) await instance.database.transaction((tx) => Promise.resolve(instance.outbox.emit(tx, event)));
   }
 
-  async deadLetters(): Promise<{ id: string; group: string; key: string; attempts: number; state: string; payload: Buffer; headers: Record<string, string>; reason: string; event_id: string }[]> {
-    const rows = await this.database.query<{ headers: string } & Record<string, never>>('SELECT *, group_name AS "group" FROM dead_letter ORDER BY seq');
+  async deadLetters(): Promise<
+    {
+      id: string;
+      group: string;
+      key: string;
+      attempts: number;
+      state: string;
+      payload: Buffer;
+      headers: Record<string, string>;
+      reason: string;
+      event_id: string;
+    }[]
+  > {
+    const rows = await this.database.query<{ headers: string } & Record<string, never>>(
+      'SELECT *, group_name AS "group" FROM dead_letter ORDER BY seq',
+    );
     return rows.map((row) => ({ ...row, headers: JSON.parse(row.headers) as Record<string, string> })) as never;
   }
 

@@ -1,20 +1,22 @@
 function _ts_decorate(decorators, target, key, desc) {
-    var c = arguments.length, r = c < 3 ? target : desc === null ? desc = Object.getOwnPropertyDescriptor(target, key) : desc, d;
-    if (typeof Reflect === "object" && typeof Reflect.decorate === "function") {
-        r = Reflect.decorate(decorators, target, key, desc);
-    } else {
-        for(var i = decorators.length - 1; i >= 0; i--){
-            if (d = decorators[i]) {
-                r = (c < 3 ? d(r) : c > 3 ? d(target, key, r) : d(target, key)) || r;
-            }
-        }
+  var c = arguments.length,
+    r = c < 3 ? target : desc === null ? (desc = Object.getOwnPropertyDescriptor(target, key)) : desc,
+    d;
+  if (typeof Reflect === 'object' && typeof Reflect.decorate === 'function') {
+    r = Reflect.decorate(decorators, target, key, desc);
+  } else {
+    for (var i = decorators.length - 1; i >= 0; i--) {
+      if ((d = decorators[i])) {
+        r = (c < 3 ? d(r) : c > 3 ? d(target, key, r) : d(target, key)) || r;
+      }
     }
-    return c > 3 && r && Object.defineProperty(target, key, r), r;
+  }
+  return (c > 3 && r && Object.defineProperty(target, key, r), r);
 }
 function _ts_metadata(metadataKey, metadataValue) {
-    if (typeof Reflect === "object" && typeof Reflect.metadata === "function") {
-        return Reflect.metadata(metadataKey, metadataValue);
-    }
+  if (typeof Reflect === 'object' && typeof Reflect.metadata === 'function') {
+    return Reflect.metadata(metadataKey, metadataValue);
+  }
 }
 import { Injectable } from '@nestjs/common';
 import { failpoint } from '../../config/failpoint.js';
@@ -25,102 +27,106 @@ import { decodeData, editedHeaders } from '../event/event-codec.js';
 import { GROUPS_SUBJECT } from './consumers.js';
 import { Parking } from './parking.js';
 /** There is no such dead letter. */ export class DeadLetterNotFoundError extends Error {
-    code = 'DEAD_LETTER.NOT_FOUND';
-    name = 'DeadLetterNotFoundError';
+  code = 'DEAD_LETTER.NOT_FOUND';
+  name = 'DeadLetterNotFoundError';
 }
 /** It is being replayed, was replayed, or was discarded. */ export class DeadLetterNotOpenError extends Error {
-    code = 'DEAD_LETTER.NOT_OPEN';
-    name = 'DeadLetterNotOpenError';
+  code = 'DEAD_LETTER.NOT_OPEN';
+  name = 'DeadLetterNotOpenError';
 }
 const BULK = 500;
 export class DeadLetters {
-    database;
-    parking;
-    notifications;
-    constructor(database, parking, notifications){
-        this.database = database;
-        this.parking = parking;
-        this.notifications = notifications;
-    }
-    /**
+  database;
+  parking;
+  notifications;
+  constructor(database, parking, notifications) {
+    this.database = database;
+    this.parking = parking;
+    this.notifications = notifications;
+  }
+  /**
    * Puts the event back in its place before what waits behind it; it gets all its attempts again. With data, as
    * a new event that the old one caused.
    * @throws DeadLetterNotFoundError, DeadLetterNotOpenError, InvalidEventError naming the fields of the data
    */ async replay(id, data) {
-        await this.database.transaction(async (tx)=>{
-            const letter = await this.lockOpen(tx, id);
-            await this.putBack(tx, letter, data);
-        });
-        await failpoint('replay.afterWrite');
-        this.notifications.notify(GROUPS_SUBJECT);
-    }
-    /** Replays every open one that matches; answers how many. */ async replayAll(filter) {
-        let total = 0;
-        for(;;){
-            const replayed = await this.database.transaction(async (tx)=>{
-                const letters = await tx.$queryRaw`
+    await this.database.transaction(async (tx) => {
+      const letter = await this.lockOpen(tx, id);
+      await this.putBack(tx, letter, data);
+    });
+    await failpoint('replay.afterWrite');
+    this.notifications.notify(GROUPS_SUBJECT);
+  }
+  /** Replays every open one that matches; answers how many. */ async replayAll(filter) {
+    let total = 0;
+    for (;;) {
+      const replayed = await this.database.transaction(async (tx) => {
+        const letters = await tx.$queryRaw`
           SELECT ${COLUMNS} FROM dead_letter WHERE state = 'open'
             ${filter.group === undefined ? Prisma.empty : Prisma.sql`AND group_name = ${filter.group}`}
             ${filter.type === undefined ? Prisma.empty : Prisma.sql`AND type = ${filter.type}`}
             ${filter.key === undefined ? Prisma.empty : Prisma.sql`AND key = ${filter.key}`}
             ${filter.before === undefined ? Prisma.empty : Prisma.sql`AND failed_at < ${filter.before}`}
           ORDER BY group_name, topic, key, seq LIMIT ${BULK} FOR UPDATE SKIP LOCKED`;
-                for (const letter of letters)await this.putBack(tx, letter);
-                return letters.length;
-            });
-            total += replayed;
-            this.notifications.notify(GROUPS_SUBJECT);
-            if (replayed < BULK) return total;
-        }
+        for (const letter of letters) await this.putBack(tx, letter);
+        return letters.length;
+      });
+      total += replayed;
+      this.notifications.notify(GROUPS_SUBJECT);
+      if (replayed < BULK) return total;
     }
-    /**
+  }
+  /**
    * Drops the event for its group; what waits behind it goes on.
    * @throws DeadLetterNotFoundError, DeadLetterNotOpenError
    */ async discard(id, reason) {
-        await this.database.transaction(async (tx)=>{
-            const letter = await this.lockOpen(tx, id);
-            await this.parking.holdKey(tx, letter, null);
-            await tx.$executeRaw`UPDATE dead_letter SET state = 'discarded', discard_reason = ${reason} WHERE id = ${id}::uuid`;
-            await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${letter.group}, ${letter.eventId}::uuid) ON CONFLICT DO NOTHING`;
-            await this.parking.settle(tx, letter, 0);
-        });
-        this.notifications.notify(GROUPS_SUBJECT);
+    await this.database.transaction(async (tx) => {
+      const letter = await this.lockOpen(tx, id);
+      await this.parking.holdKey(tx, letter, null);
+      await tx.$executeRaw`UPDATE dead_letter SET state = 'discarded', discard_reason = ${reason} WHERE id = ${id}::uuid`;
+      await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${letter.group}, ${letter.eventId}::uuid) ON CONFLICT DO NOTHING`;
+      await this.parking.settle(tx, letter, 0);
+    });
+    this.notifications.notify(GROUPS_SUBJECT);
+  }
+  async putBack(tx, letter, data) {
+    await this.parking.holdKey(tx, letter, null);
+    let { eventId, headers, payload } = letter;
+    if (data !== undefined) {
+      const former = JSON.parse(headers);
+      decodeData(letter.type, former['ce_dataschema'], data);
+      const edited = editedHeaders(former);
+      eventId = edited.eventId;
+      headers = JSON.stringify(edited.headers);
+      payload = Buffer.from(JSON.stringify(data), 'utf8');
     }
-    async putBack(tx, letter, data) {
-        await this.parking.holdKey(tx, letter, null);
-        let { eventId, headers, payload } = letter;
-        if (data !== undefined) {
-            const former = JSON.parse(headers);
-            decodeData(letter.type, former['ce_dataschema'], data);
-            const edited = editedHeaders(former);
-            eventId = edited.eventId;
-            headers = JSON.stringify(edited.headers);
-            payload = Buffer.from(JSON.stringify(data), 'utf8');
-        }
-        await tx.$executeRaw`
+    await tx.$executeRaw`
       UPDATE dead_letter SET state = 'replaying'
         ${data === undefined ? Prisma.empty : Prisma.sql`, edited_headers = ${headers}, edited_payload = ${payload}`} WHERE id = ${letter.id}::uuid`;
-        await tx.$executeRaw`
+    await tx.$executeRaw`
       INSERT INTO parked_event (seq, group_name, topic, key, event_id, type, headers, payload, attempts, reason, dead_letter_id)
       VALUES (${letter.seq}, ${letter.group}, ${letter.topic}, ${letter.key}, ${eventId}::uuid, ${letter.type}, ${headers}, ${payload}, 0, 'being replayed', ${letter.id}::uuid)`;
-        await this.parking.settle(tx, letter, 0);
-    }
-    async lockOpen(tx, id) {
-        const [letter] = await tx.$queryRaw`SELECT ${COLUMNS} FROM dead_letter WHERE id = ${id}::uuid FOR UPDATE`;
-        if (!letter) throw new DeadLetterNotFoundError(`there is no dead letter ${id}`);
-        if (letter.state !== 'open') throw new DeadLetterNotOpenError(`dead letter ${id} is ${letter.state}; only an open one can be replayed or discarded`);
-        return letter;
-    }
+    await this.parking.settle(tx, letter, 0);
+  }
+  async lockOpen(tx, id) {
+    const [letter] = await tx.$queryRaw`SELECT ${COLUMNS} FROM dead_letter WHERE id = ${id}::uuid FOR UPDATE`;
+    if (!letter) throw new DeadLetterNotFoundError(`there is no dead letter ${id}`);
+    if (letter.state !== 'open')
+      throw new DeadLetterNotOpenError(`dead letter ${id} is ${letter.state}; only an open one can be replayed or discarded`);
+    return letter;
+  }
 }
-DeadLetters = _ts_decorate([
+DeadLetters = _ts_decorate(
+  [
     Injectable(),
-    _ts_metadata("design:type", Function),
-    _ts_metadata("design:paramtypes", [
-        typeof Database === "undefined" ? Object : Database,
-        typeof Parking === "undefined" ? Object : Parking,
-        typeof Notifications === "undefined" ? Object : Notifications
-    ])
-], DeadLetters);
+    _ts_metadata('design:type', Function),
+    _ts_metadata('design:paramtypes', [
+      typeof Database === 'undefined' ? Object : Database,
+      typeof Parking === 'undefined' ? Object : Parking,
+      typeof Notifications === 'undefined' ? Object : Notifications,
+    ]),
+  ],
+  DeadLetters,
+);
 /** With the last replaced data, where an operator has replaced it. */ const COLUMNS = Prisma.sql`id, group_name AS "group", topic, key, type, event_id AS "eventId", seq, state,
   coalesce(edited_headers, headers) AS headers, coalesce(edited_payload, payload) AS payload`;
 

@@ -12,193 +12,215 @@ const OUTAGE_MAX_MS = 3000;
  * Takes what one subscription delivers to its end: decode, recognise duplicates, wait behind a parked
  * predecessor, handle, and settle. "Settled" is answered only when the event is handled or safe in the database.
  */ export class MessageRunner {
-    consumer;
-    parts;
-    executor;
-    interrupt = new AbortController();
-    constructor(consumer, parts){
-        this.consumer = consumer;
-        this.parts = parts;
-        this.executor = new KeyedExecutor(parts.settings.concurrency);
+  consumer;
+  parts;
+  executor;
+  interrupt = new AbortController();
+  constructor(consumer, parts) {
+    this.consumer = consumer;
+    this.parts = parts;
+    this.executor = new KeyedExecutor(parts.settings.concurrency);
+  }
+  /** Never rejects. Deliveries of one key are worked on in the order of the calls. */ deliver(message) {
+    const event = this.identify(message);
+    return this.executor.run(event.key, async () => {
+      const signal = AbortSignal.any([message.signal, this.interrupt.signal]);
+      const settlement = await this.settle(event, message.undeliverable, signal);
+      if (settlement === 'settled') await failpoint('consumer.beforeAck');
+      return settlement;
+    });
+  }
+  /** Cuts handlers short; what they were at is released, and no attempt is counted. */ interruptHandlers() {
+    this.interrupt.abort(new Error('the process is shutting down'));
+  }
+  /** One attempt at an event that is known not to be handled yet; the retries come through here too. */ async attempt(
+    event,
+    attempt,
+    signal,
+  ) {
+    const { metrics, logger, settings, database, inbox } = this.parts;
+    let envelope;
+    try {
+      envelope = decode(event);
+    } catch (error) {
+      return {
+        kind: 'failed',
+        error,
+      };
     }
-    /** Never rejects. Deliveries of one key are worked on in the order of the calls. */ deliver(message) {
-        const event = this.identify(message);
-        return this.executor.run(event.key, async ()=>{
-            const signal = AbortSignal.any([
-                message.signal,
-                this.interrupt.signal
-            ]);
-            const settlement = await this.settle(event, message.undeliverable, signal);
-            if (settlement === 'settled') await failpoint('consumer.beforeAck');
-            return settlement;
-        });
+    const handler = this.consumer.handlerOf(envelope.type);
+    if (!handler) {
+      metrics.unhandled.inc({
+        group: event.group,
+      });
+      logger.debug(this.fields(event), 'nobody in the group handles this type');
+      return {
+        kind: 'unhandled',
+      };
     }
-    /** Cuts handlers short; what they were at is released, and no attempt is counted. */ interruptHandlers() {
-        this.interrupt.abort(new Error('the process is shutting down'));
-    }
-    /** One attempt at an event that is known not to be handled yet; the retries come through here too. */ async attempt(event, attempt, signal) {
-        const { metrics, logger, settings, database, inbox } = this.parts;
-        let envelope;
-        try {
-            envelope = decode(event);
-        } catch (error) {
-            return {
-                kind: 'failed',
-                error
-            };
+    const end = metrics.handleDuration.startTimer({
+      group: event.group,
+      topic: event.topic,
+    });
+    const outcome = await attemptEvent(
+      {
+        group: event.group,
+        handler,
+        event: envelope,
+        attempt,
+        timeoutMs: handler.timeoutMs ?? settings.handlerTimeoutMs,
+        signal,
+      },
+      database,
+      inbox,
+    );
+    if (outcome.kind === 'failed' && isDatabaseUnavailable(outcome.error)) throw outcome.error;
+    end({
+      outcome: outcome.kind,
+    });
+    this.report(event, envelope, handler, attempt, outcome);
+    return outcome;
+  }
+  /** An outage of the database is waited out here: it is no failure of the event. */ async settle(event, undeliverable, signal) {
+    for (let outages = 1; ; outages++) {
+      if (signal.aborted) return 'release';
+      try {
+        return await this.take(event, undeliverable, signal);
+      } catch (error) {
+        if (outages === 1 || outages % 20 === 0) {
+          this.parts.logger.warn(
+            {
+              ...this.fields(event),
+              err: error,
+            },
+            'the event waits: the database cannot be used; no attempt is counted',
+          );
         }
-        const handler = this.consumer.handlerOf(envelope.type);
-        if (!handler) {
-            metrics.unhandled.inc({
-                group: event.group
-            });
-            logger.debug(this.fields(event), 'nobody in the group handles this type');
-            return {
-                kind: 'unhandled'
-            };
-        }
-        const end = metrics.handleDuration.startTimer({
-            group: event.group,
-            topic: event.topic
-        });
-        const outcome = await attemptEvent({
-            group: event.group,
-            handler,
-            event: envelope,
-            attempt,
-            timeoutMs: handler.timeoutMs ?? settings.handlerTimeoutMs,
-            signal
-        }, database, inbox);
-        if (outcome.kind === 'failed' && isDatabaseUnavailable(outcome.error)) throw outcome.error;
-        end({
-            outcome: outcome.kind
-        });
-        this.report(event, envelope, handler, attempt, outcome);
-        return outcome;
+        await pause(backoffMs(outages, OUTAGE_BASE_MS, OUTAGE_MAX_MS), signal);
+      }
     }
-    /** An outage of the database is waited out here: it is no failure of the event. */ async settle(event, undeliverable, signal) {
-        for(let outages = 1;; outages++){
-            if (signal.aborted) return 'release';
-            try {
-                return await this.take(event, undeliverable, signal);
-            } catch (error) {
-                if (outages === 1 || outages % 20 === 0) {
-                    this.parts.logger.warn({
-                        ...this.fields(event),
-                        err: error
-                    }, 'the event waits: the database cannot be used; no attempt is counted');
-                }
-                await pause(backoffMs(outages, OUTAGE_BASE_MS, OUTAGE_MAX_MS), signal);
-            }
-        }
+  }
+  async take(event, undeliverable, signal) {
+    const { inbox, parking, metrics, settings } = this.parts;
+    const standing = await inbox.standing(event.group, event.topic, event.key, event.eventId);
+    if (standing.done) return this.recognised(event);
+    if (undeliverable !== undefined) return this.giveUp(event, 1, 'undeliverable', undeliverable);
+    if (standing.held && (await parking.parkBehind(event))) {
+      this.parts.logger.info(this.fields(event), 'parked behind an earlier event of its key');
+      return 'settled';
     }
-    async take(event, undeliverable, signal) {
-        const { inbox, parking, metrics, settings } = this.parts;
-        const standing = await inbox.standing(event.group, event.topic, event.key, event.eventId);
-        if (standing.done) return this.recognised(event);
-        if (undeliverable !== undefined) return this.giveUp(event, 1, 'undeliverable', undeliverable);
-        if (standing.held && await parking.parkBehind(event)) {
-            this.parts.logger.info(this.fields(event), 'parked behind an earlier event of its key');
-            return 'settled';
-        }
-        const outcome = await this.attempt(event, 1, signal);
-        if (outcome.kind === 'interrupted') return 'release';
-        if (outcome.kind === 'duplicate') return this.recognised(event);
-        if (outcome.kind !== 'failed') return 'settled';
-        const disposition = dispositionOf(outcome.error, 1, settings);
-        if (disposition.kind === 'dead-letter') return this.giveUp(event, 1, disposition.reason, describe(outcome.error));
-        await parking.park(event, 1, disposition.delayMs, disposition.reason);
-        metrics.parkedTotal.inc({
-            group: event.group
-        });
-        this.parts.onParked(disposition.delayMs);
-        return 'settled';
-    }
-    recognised(event) {
-        this.parts.metrics.inboxDuplicates.inc({
-            group: event.group
-        });
-        this.parts.logger.debug(this.fields(event), 'recognised as handled before');
-        return 'settled';
-    }
-    async giveUp(event, attempts, reason, error) {
-        await this.parts.parking.deadLetter(event, attempts, reason, error);
-        this.parts.metrics.deadLettered.inc({
-            group: event.group
-        });
-        this.parts.logger.error({
-            ...this.fields(event),
-            attempt: attempts,
-            reason,
-            error
-        }, 'dead letter: a person must replay or discard it');
-        return 'settled';
-    }
-    report(event, envelope, handler, attempt, outcome) {
-        const { metrics, logger } = this.parts;
-        const fields = {
-            ...this.fields(event),
-            consumer: handler.name,
-            attempt,
-            correlationId: envelope.correlationid
-        };
-        metrics.attempts.inc({
-            group: event.group
-        });
-        if (outcome.kind === 'handled') {
-            const latencyMs = Date.now() - Date.parse(envelope.time);
-            metrics.commitToHandled.observe(Math.max(0, latencyMs) / 1000);
-            logger.info({
-                ...fields,
-                latencyMs
-            }, 'handled');
-        } else if (outcome.kind === 'failed') logger.warn({
-            ...fields,
-            error: describe(outcome.error)
-        }, 'the handler failed');
-        else if (outcome.kind === 'interrupted') logger.info(fields, 'the handler was interrupted; the attempt does not count');
-    }
-    /** Names the event even if its bytes are no event at all, and the same at each redelivery. */ identify(message) {
-        const eventId = claimedId(message.headers) ?? uuidOf(message);
-        const handler = this.consumer.handlerOf(claimedType(message.headers));
-        const key = claimedKey(message.headers) ?? (message.key === null ? undefined : claimedKey({
-            ce_partitionkey: message.key
-        }));
-        return {
-            group: this.consumer.group,
-            topic: this.consumer.topic,
-            key: handler?.order === 'none' || key === undefined ? eventId : key,
-            eventId,
-            headers: message.headers,
-            payload: message.payload
-        };
-    }
-    fields(event) {
-        return {
-            eventId: event.eventId,
-            type: claimedType(event.headers),
-            topic: event.topic,
-            key: event.key,
-            group: event.group
-        };
-    }
+    const outcome = await this.attempt(event, 1, signal);
+    if (outcome.kind === 'interrupted') return 'release';
+    if (outcome.kind === 'duplicate') return this.recognised(event);
+    if (outcome.kind !== 'failed') return 'settled';
+    const disposition = dispositionOf(outcome.error, 1, settings);
+    if (disposition.kind === 'dead-letter') return this.giveUp(event, 1, disposition.reason, describe(outcome.error));
+    await parking.park(event, 1, disposition.delayMs, disposition.reason);
+    metrics.parkedTotal.inc({
+      group: event.group,
+    });
+    this.parts.onParked(disposition.delayMs);
+    return 'settled';
+  }
+  recognised(event) {
+    this.parts.metrics.inboxDuplicates.inc({
+      group: event.group,
+    });
+    this.parts.logger.debug(this.fields(event), 'recognised as handled before');
+    return 'settled';
+  }
+  async giveUp(event, attempts, reason, error) {
+    await this.parts.parking.deadLetter(event, attempts, reason, error);
+    this.parts.metrics.deadLettered.inc({
+      group: event.group,
+    });
+    this.parts.logger.error(
+      {
+        ...this.fields(event),
+        attempt: attempts,
+        reason,
+        error,
+      },
+      'dead letter: a person must replay or discard it',
+    );
+    return 'settled';
+  }
+  report(event, envelope, handler, attempt, outcome) {
+    const { metrics, logger } = this.parts;
+    const fields = {
+      ...this.fields(event),
+      consumer: handler.name,
+      attempt,
+      correlationId: envelope.correlationid,
+    };
+    metrics.attempts.inc({
+      group: event.group,
+    });
+    if (outcome.kind === 'handled') {
+      const latencyMs = Date.now() - Date.parse(envelope.time);
+      metrics.commitToHandled.observe(Math.max(0, latencyMs) / 1000);
+      logger.info(
+        {
+          ...fields,
+          latencyMs,
+        },
+        'handled',
+      );
+    } else if (outcome.kind === 'failed')
+      logger.warn(
+        {
+          ...fields,
+          error: describe(outcome.error),
+        },
+        'the handler failed',
+      );
+    else if (outcome.kind === 'interrupted') logger.info(fields, 'the handler was interrupted; the attempt does not count');
+  }
+  /** Names the event even if its bytes are no event at all, and the same at each redelivery. */ identify(message) {
+    const eventId = claimedId(message.headers) ?? uuidOf(message);
+    const handler = this.consumer.handlerOf(claimedType(message.headers));
+    const key =
+      claimedKey(message.headers) ??
+      (message.key === null
+        ? undefined
+        : claimedKey({
+            ce_partitionkey: message.key,
+          }));
+    return {
+      group: this.consumer.group,
+      topic: this.consumer.topic,
+      key: handler?.order === 'none' || key === undefined ? eventId : key,
+      eventId,
+      headers: message.headers,
+      payload: message.payload,
+    };
+  }
+  fields(event) {
+    return {
+      eventId: event.eventId,
+      type: claimedType(event.headers),
+      topic: event.topic,
+      key: event.key,
+      group: event.group,
+    };
+  }
 }
 /** A UUID (version 8: by our own rule) out of where the broker keeps the message and what it holds. */ function uuidOf(message) {
-    const digest = createHash('sha256').update(message.deliveryId).update('\0').update(message.payload).digest().subarray(0, 16);
-    digest[6] = digest[6] & 0x0f | 0x80;
-    digest[8] = digest[8] & 0x3f | 0x80;
-    return digest.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  const digest = createHash('sha256').update(message.deliveryId).update('\0').update(message.payload).digest().subarray(0, 16);
+  digest[6] = (digest[6] & 0x0f) | 0x80;
+  digest[8] = (digest[8] & 0x3f) | 0x80;
+  return digest.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 function pause(ms, signal) {
-    return new Promise((resolve)=>{
-        const end = ()=>{
-            clearTimeout(timer);
-            signal.removeEventListener('abort', end);
-            resolve();
-        };
-        const timer = setTimeout(end, ms);
-        signal.addEventListener('abort', end);
-    });
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener('abort', end);
+  });
 }
 
 //# sourceMappingURL=message-runner.js.map

@@ -8,181 +8,175 @@ const PREFIX = 'ce_';
 const CONTENT_TYPE = 'application/json';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const TYPE = /^[\x21-\x7e]{1,255}$/;
-const REQUIRED = [
-    'id',
-    'source',
-    'type',
-    'partitionkey'
-];
+const REQUIRED = ['id', 'source', 'type', 'partitionkey'];
 const UNSTORABLE = /\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 export const MAX_KEY_LENGTH = 255;
 /**
  * An event's envelope, made and checked now.
  * @throws InvalidEventError naming each field that breaks the class's rules
  */ export function envelopeOf(event, source, causation = currentCausation()) {
-    const definition = definitionOf(event.constructor);
-    const problems = problemsOf(event);
-    const key = event[definition.key];
-    if (typeof key !== 'string' || key === '' || key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key)) {
-        problems.push(`${definition.key} must be a string of 1 to ${MAX_KEY_LENGTH} characters, because order is kept by it`);
-    }
-    if (problems.length > 0) throw new InvalidEventError(definition.type, problems);
-    const id = randomUUIDv7();
-    return {
-        specversion: '1.0',
-        id,
-        source,
-        type: definition.type,
-        subject: key,
-        time: new Date().toISOString(),
-        dataschema: schemaOf(definition.type, definition.version),
-        partitionkey: key,
-        correlationid: causation?.correlationid ?? id,
-        ...causation?.causationid !== undefined && {
-            causationid: causation.causationid
-        },
-        ...causation?.traceparent !== undefined && {
-            traceparent: causation.traceparent
-        },
-        data: event
-    };
+  const definition = definitionOf(event.constructor);
+  const problems = problemsOf(event);
+  const key = event[definition.key];
+  if (typeof key !== 'string' || key === '' || key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key)) {
+    problems.push(`${definition.key} must be a string of 1 to ${MAX_KEY_LENGTH} characters, because order is kept by it`);
+  }
+  if (problems.length > 0) throw new InvalidEventError(definition.type, problems);
+  const id = randomUUIDv7();
+  return {
+    specversion: '1.0',
+    id,
+    source,
+    type: definition.type,
+    subject: key,
+    time: new Date().toISOString(),
+    dataschema: schemaOf(definition.type, definition.version),
+    partitionkey: key,
+    correlationid: causation?.correlationid ?? id,
+    ...(causation?.causationid !== undefined && {
+      causationid: causation.causationid,
+    }),
+    ...(causation?.traceparent !== undefined && {
+      traceparent: causation.traceparent,
+    }),
+    data: event,
+  };
 }
 /** @throws InvalidEventError when the data's text holds what a database or broker cannot carry */ export function encode(envelope) {
-    const { data, ...attributes } = envelope;
-    const headers = {
-        'content-type': CONTENT_TYPE
-    };
-    for (const [name, value] of Object.entries(attributes)){
-        if (value !== undefined) headers[PREFIX + name] = String(value);
+  const { data, ...attributes } = envelope;
+  const headers = {
+    'content-type': CONTENT_TYPE,
+  };
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined) headers[PREFIX + name] = String(value);
+  }
+  const text = JSON.stringify(data, (member, value) => {
+    if (typeof value === 'string' && UNSTORABLE.test(value)) {
+      throw new InvalidEventError(envelope.type, [`${member || 'data'} must not hold U+0000 or half of a surrogate pair`]);
     }
-    const text = JSON.stringify(data, (member, value)=>{
-        if (typeof value === 'string' && UNSTORABLE.test(value)) {
-            throw new InvalidEventError(envelope.type, [
-                `${member || 'data'} must not hold U+0000 or half of a surrogate pair`
-            ]);
-        }
-        return value;
-    });
-    return {
-        headers,
-        payload: Buffer.from(text, 'utf8')
-    };
+    return value;
+  });
+  return {
+    headers,
+    payload: Buffer.from(text, 'utf8'),
+  };
 }
 /**
  * The envelope of what came over the wire. Its data is an instance of the type's class, checked, where
  * this process knows the type, and plain JSON where it does not.
  * @throws MalformedEventError no event at all; UnsupportedVersionError a newer major version; InvalidEventError the data breaks the class's rules
  */ export function decode({ headers, payload }) {
-    const attribute = (name)=>headers[PREFIX + name];
-    for (const name of REQUIRED){
-        if (!attribute(name)) throw new MalformedEventError(`header ${PREFIX}${name} is missing`);
-    }
-    const id = attribute('id');
-    const type = attribute('type');
-    const key = attribute('partitionkey');
-    if (!UUID.test(id)) throw new MalformedEventError(`header ${PREFIX}id must be a UUID`);
-    if (!TYPE.test(type)) throw new MalformedEventError(`header ${PREFIX}type must be 1 to 255 printable characters`);
-    if (key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key)) throw new MalformedEventError(`header ${PREFIX}partitionkey must be at most ${MAX_KEY_LENGTH} characters`);
-    const time = attribute('time');
-    const correlationid = attribute('correlationid');
-    const causationid = attribute('causationid');
-    const traceparent = attribute('traceparent');
-    return {
-        specversion: '1.0',
-        id: id.toLowerCase(),
-        source: attribute('source'),
-        type,
-        subject: attribute('subject') ?? key,
-        time: time !== undefined && !Number.isNaN(Date.parse(time)) ? time : new Date(0).toISOString(),
-        dataschema: attribute('dataschema') ?? schemaOf(type, 1),
-        partitionkey: key,
-        correlationid: correlationid ?? id.toLowerCase(),
-        ...causationid !== undefined && {
-            causationid
-        },
-        ...traceparent !== undefined && {
-            traceparent
-        },
-        data: decodeData(type, attribute('dataschema'), parse(payload))
-    };
+  const attribute = (name) => headers[PREFIX + name];
+  for (const name of REQUIRED) {
+    if (!attribute(name)) throw new MalformedEventError(`header ${PREFIX}${name} is missing`);
+  }
+  const id = attribute('id');
+  const type = attribute('type');
+  const key = attribute('partitionkey');
+  if (!UUID.test(id)) throw new MalformedEventError(`header ${PREFIX}id must be a UUID`);
+  if (!TYPE.test(type)) throw new MalformedEventError(`header ${PREFIX}type must be 1 to 255 printable characters`);
+  if (key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key))
+    throw new MalformedEventError(`header ${PREFIX}partitionkey must be at most ${MAX_KEY_LENGTH} characters`);
+  const time = attribute('time');
+  const correlationid = attribute('correlationid');
+  const causationid = attribute('causationid');
+  const traceparent = attribute('traceparent');
+  return {
+    specversion: '1.0',
+    id: id.toLowerCase(),
+    source: attribute('source'),
+    type,
+    subject: attribute('subject') ?? key,
+    time: time !== undefined && !Number.isNaN(Date.parse(time)) ? time : new Date(0).toISOString(),
+    dataschema: attribute('dataschema') ?? schemaOf(type, 1),
+    partitionkey: key,
+    correlationid: correlationid ?? id.toLowerCase(),
+    ...(causationid !== undefined && {
+      causationid,
+    }),
+    ...(traceparent !== undefined && {
+      traceparent,
+    }),
+    data: decodeData(type, attribute('dataschema'), parse(payload)),
+  };
 }
 /** @throws UnsupportedVersionError, InvalidEventError */ export function decodeData(type, dataschema, data) {
-    const eventClass = eventClassOf(type);
-    if (!eventClass) return data;
-    const { version } = definitionOf(eventClass);
-    const major = Number(/:v(\d+)$/.exec(dataschema ?? '')?.[1] ?? 1);
-    if (major > version) throw new UnsupportedVersionError(`${type} came in version ${major}; this process knows ${version}. Deploy the newer version, then replay.`);
-    if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new InvalidEventError(type, [
-        'data must be an object'
-    ]);
-    const instance = plainToInstance(eventClass, data);
-    const problems = problemsOf(instance);
-    if (problems.length > 0) throw new InvalidEventError(type, problems);
-    return instance;
+  const eventClass = eventClassOf(type);
+  if (!eventClass) return data;
+  const { version } = definitionOf(eventClass);
+  const major = Number(/:v(\d+)$/.exec(dataschema ?? '')?.[1] ?? 1);
+  if (major > version)
+    throw new UnsupportedVersionError(
+      `${type} came in version ${major}; this process knows ${version}. Deploy the newer version, then replay.`,
+    );
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new InvalidEventError(type, ['data must be an object']);
+  const instance = plainToInstance(eventClass, data);
+  const problems = problemsOf(instance);
+  if (problems.length > 0) throw new InvalidEventError(type, problems);
+  return instance;
 }
-/** The headers of an event whose data an operator has replaced: a new event, caused by the old one. */ export function editedHeaders(headers) {
-    const eventId = randomUUIDv7();
-    const former = headers[`${PREFIX}id`];
-    return {
-        eventId,
-        headers: {
-            ...headers,
-            [`${PREFIX}id`]: eventId,
-            ...former !== undefined && {
-                [`${PREFIX}causationid`]: former
-            }
-        }
-    };
+/** The headers of an event whose data an operator has replaced: a new event, caused by the old one. */ export function editedHeaders(
+  headers,
+) {
+  const eventId = randomUUIDv7();
+  const former = headers[`${PREFIX}id`];
+  return {
+    eventId,
+    headers: {
+      ...headers,
+      [`${PREFIX}id`]: eventId,
+      ...(former !== undefined && {
+        [`${PREFIX}causationid`]: former,
+      }),
+    },
+  };
 }
 /** The type a message claims to be of; `unknown` when it claims none. */ export function claimedType(headers) {
-    const type = headers[`${PREFIX}type`];
-    return type !== undefined && TYPE.test(type) ? type : 'unknown';
+  const type = headers[`${PREFIX}type`];
+  return type !== undefined && TYPE.test(type) ? type : 'unknown';
 }
 /** The id a message claims, when it is a UUID. */ export function claimedId(headers) {
-    const id = headers[`${PREFIX}id`];
-    return id !== undefined && UUID.test(id) ? id.toLowerCase() : undefined;
+  const id = headers[`${PREFIX}id`];
+  return id !== undefined && UUID.test(id) ? id.toLowerCase() : undefined;
 }
 /** The key a message claims. */ export function claimedKey(headers) {
-    const key = headers[`${PREFIX}partitionkey`];
-    return key !== undefined && key !== '' && key.length <= MAX_KEY_LENGTH && !UNSTORABLE.test(key) ? key : undefined;
+  const key = headers[`${PREFIX}partitionkey`];
+  return key !== undefined && key !== '' && key.length <= MAX_KEY_LENGTH && !UNSTORABLE.test(key) ? key : undefined;
 }
 function parse(payload) {
-    let text;
-    try {
-        text = new TextDecoder('utf-8', {
-            fatal: true
-        }).decode(payload);
-    } catch (cause) {
-        throw new MalformedEventError('the body is not UTF-8', {
-            cause
-        });
-    }
-    try {
-        // Members that would reach Object.prototype through a careless merge are no data of ours.
-        return JSON.parse(text, (member, value)=>{
-            if (member === '__proto__') throw new MalformedEventError('the body has a member __proto__');
-            return value;
-        });
-    } catch (cause) {
-        if (cause instanceof MalformedEventError) throw cause;
-        throw new MalformedEventError('the body is not JSON'); // the parser's own message quotes the body
-    }
+  let text;
+  try {
+    text = new TextDecoder('utf-8', {
+      fatal: true,
+    }).decode(payload);
+  } catch (cause) {
+    throw new MalformedEventError('the body is not UTF-8', {
+      cause,
+    });
+  }
+  try {
+    // Members that would reach Object.prototype through a careless merge are no data of ours.
+    return JSON.parse(text, (member, value) => {
+      if (member === '__proto__') throw new MalformedEventError('the body has a member __proto__');
+      return value;
+    });
+  } catch (cause) {
+    if (cause instanceof MalformedEventError) throw cause;
+    throw new MalformedEventError('the body is not JSON'); // the parser's own message quotes the body
+  }
 }
 /** Unknown members pass: an older consumer must live with a newer event's additions. */ function problemsOf(event) {
-    return validateSync(event, {
-        forbidUnknownValues: true
-    }).flatMap((error)=>flatten(error, ''));
+  return validateSync(event, {
+    forbidUnknownValues: true,
+  }).flatMap((error) => flatten(error, ''));
 }
 function flatten(error, path) {
-    const here = path === '' ? error.property : `${path}.${error.property}`;
-    const own = Object.values(error.constraints ?? {}).map((message)=>path === '' ? message : message.replace(error.property, here));
-    return [
-        ...own,
-        ...(error.children ?? []).flatMap((child)=>flatten(child, here))
-    ];
+  const here = path === '' ? error.property : `${path}.${error.property}`;
+  const own = Object.values(error.constraints ?? {}).map((message) => (path === '' ? message : message.replace(error.property, here)));
+  return [...own, ...(error.children ?? []).flatMap((child) => flatten(child, here))];
 }
 function schemaOf(type, version) {
-    return `urn:waybill:${type}:v${version}`;
+  return `urn:waybill:${type}:v${version}`;
 }
 
 //# sourceMappingURL=event-codec.js.map

@@ -4,118 +4,114 @@ const TICKS_PER_LEASE = 4;
  * duplicates, nothing more: two holders of one lane (one of them frozen past its lease) may do work twice, and
  * whoever uses leases must be correct in that case too.
  */ export class LaneLeases {
-    database;
-    options;
-    lanes = new Set();
-    /** Given up at the next tick, so that what is in flight can end before another instance starts. */ leaving = new Set();
-    validUntil = 0;
-    timer;
-    ticking = Promise.resolve();
-    stopped = false;
-    constructor(database, options){
-        this.database = database;
-        this.options = options;
-    }
-    /** The lanes to work on now; empty when the lease could not be renewed in time. */ owned() {
-        if (performance.now() > this.validUntil) return [];
-        return [
-            ...this.lanes
-        ].filter((lane)=>!this.leaving.has(lane));
-    }
-    /** Whether the lease on a lane still holds, also while the lane is about to be given up. */ holds(lane) {
-        return performance.now() <= this.validUntil && this.lanes.has(lane);
-    }
-    /** Begins to take part; resolves after the first share was taken or the attempt failed. */ async start() {
-        await this.tick();
-    }
-    /** Gives every lane back. Work on them must have ended. */ async stop() {
-        this.stopped = true;
-        clearTimeout(this.timer);
-        await this.ticking;
-        this.lanes = new Set();
-        const { pool, owner } = this.options;
-        await this.database.transaction(async (client)=>{
-            await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2', [
-                pool,
-                owner
-            ]);
-            await client.query('DELETE FROM lane_member WHERE pool = $1 AND owner = $2', [
-                pool,
-                owner
-            ]);
-        }).catch((error)=>this.options.logger.warn({
-                err: error,
-                pool
-            }, 'leases could not be given back; they will run out'));
-    }
-    tick() {
-        this.ticking = this.renew().catch((error)=>this.options.logger.debug({
-                err: error,
-                pool: this.options.pool
-            }, 'leases could not be renewed')).finally(()=>{
-            if (!this.stopped) this.timer = setTimeout(()=>void this.tick(), this.options.leaseMs / TICKS_PER_LEASE);
-        });
-        return this.ticking;
-    }
-    async renew() {
-        const { pool, lanes, owner, leaseMs, onChange } = this.options;
-        const before = this.owned().join();
-        const asked = performance.now();
-        const next = await this.database.transaction(async (client)=>{
-            await client.query(`INSERT INTO lane_member (pool, owner, seen_until) VALUES ($1, $2, now() + $3 * interval '1 ms')
-         ON CONFLICT (pool, owner) DO UPDATE SET seen_until = excluded.seen_until`, [
-                pool,
-                owner,
-                leaseMs
-            ]);
-            await client.query(`DELETE FROM lane_member WHERE seen_until < now() - interval '1 hour'`);
-            await client.query('INSERT INTO lane_lease (pool, lane) SELECT $1, lane FROM generate_series(0, $2::int - 1) AS lane ON CONFLICT DO NOTHING', [
-                pool,
-                lanes
-            ]);
-            const members = await client.query('SELECT count(*)::int AS members FROM lane_member WHERE pool = $1 AND seen_until > now()', [
-                pool
-            ]);
-            const share = Math.ceil(lanes / Math.max(1, members.rows[0]?.members ?? 1));
-            await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2 AND lane = ANY($3)', [
-                pool,
-                owner,
-                [
-                    ...this.leaving
-                ]
-            ]);
-            const kept = await client.query(`UPDATE lane_lease SET leased_until = now() + $3 * interval '1 ms' WHERE pool = $1 AND owner = $2 RETURNING lane`, [
-                pool,
-                owner,
-                leaseMs
-            ]);
-            const mine = kept.rows.map(({ lane })=>lane).sort((a, b)=>a - b);
-            if (mine.length >= share) return {
-                mine,
-                leaving: mine.slice(share)
-            };
-            const taken = await client.query(`UPDATE lane_lease SET owner = $2, epoch = epoch + 1, leased_until = now() + $3 * interval '1 ms'
+  database;
+  options;
+  lanes = new Set();
+  /** Given up at the next tick, so that what is in flight can end before another instance starts. */ leaving = new Set();
+  validUntil = 0;
+  timer;
+  ticking = Promise.resolve();
+  stopped = false;
+  constructor(database, options) {
+    this.database = database;
+    this.options = options;
+  }
+  /** The lanes to work on now; empty when the lease could not be renewed in time. */ owned() {
+    if (performance.now() > this.validUntil) return [];
+    return [...this.lanes].filter((lane) => !this.leaving.has(lane));
+  }
+  /** Whether the lease on a lane still holds, also while the lane is about to be given up. */ holds(lane) {
+    return performance.now() <= this.validUntil && this.lanes.has(lane);
+  }
+  /** Begins to take part; resolves after the first share was taken or the attempt failed. */ async start() {
+    await this.tick();
+  }
+  /** Gives every lane back. Work on them must have ended. */ async stop() {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.ticking;
+    this.lanes = new Set();
+    const { pool, owner } = this.options;
+    await this.database
+      .transaction(async (client) => {
+        await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2', [pool, owner]);
+        await client.query('DELETE FROM lane_member WHERE pool = $1 AND owner = $2', [pool, owner]);
+      })
+      .catch((error) =>
+        this.options.logger.warn(
+          {
+            err: error,
+            pool,
+          },
+          'leases could not be given back; they will run out',
+        ),
+      );
+  }
+  tick() {
+    this.ticking = this.renew()
+      .catch((error) =>
+        this.options.logger.debug(
+          {
+            err: error,
+            pool: this.options.pool,
+          },
+          'leases could not be renewed',
+        ),
+      )
+      .finally(() => {
+        if (!this.stopped) this.timer = setTimeout(() => void this.tick(), this.options.leaseMs / TICKS_PER_LEASE);
+      });
+    return this.ticking;
+  }
+  async renew() {
+    const { pool, lanes, owner, leaseMs, onChange } = this.options;
+    const before = this.owned().join();
+    const asked = performance.now();
+    const next = await this.database.transaction(async (client) => {
+      await client.query(
+        `INSERT INTO lane_member (pool, owner, seen_until) VALUES ($1, $2, now() + $3 * interval '1 ms')
+         ON CONFLICT (pool, owner) DO UPDATE SET seen_until = excluded.seen_until`,
+        [pool, owner, leaseMs],
+      );
+      await client.query(`DELETE FROM lane_member WHERE seen_until < now() - interval '1 hour'`);
+      await client.query(
+        'INSERT INTO lane_lease (pool, lane) SELECT $1, lane FROM generate_series(0, $2::int - 1) AS lane ON CONFLICT DO NOTHING',
+        [pool, lanes],
+      );
+      const members = await client.query('SELECT count(*)::int AS members FROM lane_member WHERE pool = $1 AND seen_until > now()', [pool]);
+      const share = Math.ceil(lanes / Math.max(1, members.rows[0]?.members ?? 1));
+      await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2 AND lane = ANY($3)', [
+        pool,
+        owner,
+        [...this.leaving],
+      ]);
+      const kept = await client.query(
+        `UPDATE lane_lease SET leased_until = now() + $3 * interval '1 ms' WHERE pool = $1 AND owner = $2 RETURNING lane`,
+        [pool, owner, leaseMs],
+      );
+      const mine = kept.rows.map(({ lane }) => lane).sort((a, b) => a - b);
+      if (mine.length >= share)
+        return {
+          mine,
+          leaving: mine.slice(share),
+        };
+      const taken = await client.query(
+        `UPDATE lane_lease SET owner = $2, epoch = epoch + 1, leased_until = now() + $3 * interval '1 ms'
          WHERE pool = $1 AND lane IN (
            SELECT lane FROM lane_lease WHERE pool = $1 AND (owner IS NULL OR leased_until < now()) ORDER BY lane LIMIT $4 FOR UPDATE SKIP LOCKED)
-         RETURNING lane`, [
-                pool,
-                owner,
-                leaseMs,
-                share - mine.length
-            ]);
-            return {
-                mine: [
-                    ...mine,
-                    ...taken.rows.map(({ lane })=>lane)
-                ],
-                leaving: []
-            };
-        });
-        this.lanes = new Set(next.mine);
-        this.leaving = new Set(next.leaving);
-        this.validUntil = asked + leaseMs;
-        if (this.owned().join() !== before) onChange();
-    }
+         RETURNING lane`,
+        [pool, owner, leaseMs, share - mine.length],
+      );
+      return {
+        mine: [...mine, ...taken.rows.map(({ lane }) => lane)],
+        leaving: [],
+      };
+    });
+    this.lanes = new Set(next.mine);
+    this.leaving = new Set(next.leaving);
+    this.validUntil = asked + leaseMs;
+    if (this.owned().join() !== before) onChange();
+  }
 }
 
 //# sourceMappingURL=lane-leases.js.map

@@ -1,133 +1,118 @@
 /** Names a key of a topic in the lists of held keys. Topics hold no colon. */ export function heldKeyOf(row) {
-    return `${row.topic}:${row.key}`;
+  return `${row.topic}:${row.key}`;
 }
 /** The relay's statements. */ export class OutboxTable {
-    database;
-    constructor(database){
-        this.database = database;
-    }
-    /**
+  database;
+  constructor(database) {
+    this.database = database;
+  }
+  /**
    * The oldest rows of each lane, from its head: never "after the last id seen", which would lose rows whose
    * transaction took a lower id and commits later. Rows in hand and keys on hold are left out. Within a key they are in order.
    */ async read(lanes, limit, inHand, held) {
-        const perLane = Math.ceil(limit / lanes.length);
-        const rows = await this.database.query(`SELECT row.* FROM unnest($1::smallint[]) AS wanted(lane)
+    const perLane = Math.ceil(limit / lanes.length);
+    const rows = await this.database.query(
+      `SELECT row.* FROM unnest($1::smallint[]) AS wanted(lane)
        CROSS JOIN LATERAL (
          SELECT lane, id, event_id, topic, type, key, headers, payload, created_at FROM outbox
          WHERE outbox.lane = wanted.lane AND id <> ALL($3::bigint[])${held.length > 0 ? " AND (topic || ':' || key) <> ALL($4::text[])" : ''}
          ORDER BY lane, id LIMIT $2
-       ) AS row`, held.length > 0 ? [
-            lanes,
-            perLane,
-            inHand,
-            held
-        ] : [
-            lanes,
-            perLane,
-            inHand
-        ]);
-        return rows.map((row)=>({
-                lane: row.lane,
-                id: row.id,
-                eventId: row.event_id,
-                topic: row.topic,
-                type: row.type,
-                key: row.key,
-                headers: JSON.parse(row.headers),
-                payload: Buffer.from(row.payload, 'utf8'),
-                createdAt: row.created_at
-            }));
-    }
-    /** Exactly these rows, never a range: another row may have come in between. */ async delete(rows) {
-        if (rows.length === 0) return;
-        await this.database.query('DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id', [
-            rows.map(({ lane })=>lane),
-            rows.map(({ id })=>id)
-        ]);
-    }
-    /** Rows of topics that nobody has declared; they can never be published. */ async readUndeclared(lanes, topics, held) {
-        const rows = await this.database.query(`SELECT lane, id, topic, key, type, event_id, created_at FROM outbox
-       WHERE lane = ANY($1::smallint[]) AND topic <> ALL($2::text[]) AND (topic || ':' || key) <> ALL($3::text[]) ORDER BY id LIMIT 100`, [
-            lanes,
-            topics,
-            held
-        ]);
-        return rows.map((row)=>({
-                lane: row.lane,
-                id: row.id,
-                eventId: row.event_id,
-                topic: row.topic,
-                type: row.type,
-                key: row.key,
-                headers: {},
-                payload: Buffer.alloc(0),
-                createdAt: row.created_at
-            }));
-    }
-    async backlog() {
-        const [row] = await this.database.query(`SELECT count(*)::int AS backlog, extract(epoch FROM clock_timestamp() - min(created_at))::float8 * 1000 AS oldest,
+       ) AS row`,
+      held.length > 0 ? [lanes, perLane, inHand, held] : [lanes, perLane, inHand],
+    );
+    return rows.map((row) => ({
+      lane: row.lane,
+      id: row.id,
+      eventId: row.event_id,
+      topic: row.topic,
+      type: row.type,
+      key: row.key,
+      headers: JSON.parse(row.headers),
+      payload: Buffer.from(row.payload, 'utf8'),
+      createdAt: row.created_at,
+    }));
+  }
+  /** Exactly these rows, never a range: another row may have come in between. */ async delete(rows) {
+    if (rows.length === 0) return;
+    await this.database.query(
+      'DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id',
+      [rows.map(({ lane }) => lane), rows.map(({ id }) => id)],
+    );
+  }
+  /** Rows of topics that nobody has declared; they can never be published. */ async readUndeclared(lanes, topics, held) {
+    const rows = await this.database.query(
+      `SELECT lane, id, topic, key, type, event_id, created_at FROM outbox
+       WHERE lane = ANY($1::smallint[]) AND topic <> ALL($2::text[]) AND (topic || ':' || key) <> ALL($3::text[]) ORDER BY id LIMIT 100`,
+      [lanes, topics, held],
+    );
+    return rows.map((row) => ({
+      lane: row.lane,
+      id: row.id,
+      eventId: row.event_id,
+      topic: row.topic,
+      type: row.type,
+      key: row.key,
+      headers: {},
+      payload: Buffer.alloc(0),
+      createdAt: row.created_at,
+    }));
+  }
+  async backlog() {
+    const [row] = await this.database
+      .query(`SELECT count(*)::int AS backlog, extract(epoch FROM clock_timestamp() - min(created_at))::float8 * 1000 AS oldest,
               (SELECT count(*)::int FROM outbox_held_key) AS held FROM outbox`);
-        return {
-            backlog: row?.backlog ?? 0,
-            oldestAgeMs: Math.max(0, Math.round(row?.oldest ?? 0)),
-            heldKeys: row?.held ?? 0
-        };
-    }
-    async hold(row, attempts, delayMs, reason) {
-        await this.database.query(`INSERT INTO outbox_held_key (topic, key, lane, attempts, next_attempt_at, reason)
+    return {
+      backlog: row?.backlog ?? 0,
+      oldestAgeMs: Math.max(0, Math.round(row?.oldest ?? 0)),
+      heldKeys: row?.held ?? 0,
+    };
+  }
+  async hold(row, attempts, delayMs, reason) {
+    await this.database.query(
+      `INSERT INTO outbox_held_key (topic, key, lane, attempts, next_attempt_at, reason)
        VALUES ($1, $2, $3, $4, now() + $5 * interval '1 ms', $6)
-       ON CONFLICT (topic, key) DO UPDATE SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at, reason = excluded.reason`, [
-            row.topic,
-            row.key,
-            row.lane,
-            attempts,
-            delayMs,
-            reason
-        ]);
-    }
-    async unhold(held) {
-        const colon = held.indexOf(':');
-        await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [
-            held.slice(0, colon),
-            held.slice(colon + 1)
-        ]);
-    }
-    async heldKeys() {
-        return this.database.query(`SELECT topic || ':' || key AS held, attempts, greatest(0, extract(epoch FROM next_attempt_at - now()) * 1000)::float8 AS "waitMs" FROM outbox_held_key`);
-    }
-    /** Keys whose later rows follow a parked one out of the way. */ async parkedKeys() {
-        const rows = await this.database.query(`SELECT DISTINCT topic || ':' || key AS held FROM outbox_parked WHERE policy = 'park'`);
-        return rows.map(({ held })=>held);
-    }
-    /**
+       ON CONFLICT (topic, key) DO UPDATE SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at, reason = excluded.reason`,
+      [row.topic, row.key, row.lane, attempts, delayMs, reason],
+    );
+  }
+  async unhold(held) {
+    const colon = held.indexOf(':');
+    await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [held.slice(0, colon), held.slice(colon + 1)]);
+  }
+  async heldKeys() {
+    return this.database.query(
+      `SELECT topic || ':' || key AS held, attempts, greatest(0, extract(epoch FROM next_attempt_at - now()) * 1000)::float8 AS "waitMs" FROM outbox_held_key`,
+    );
+  }
+  /** Keys whose later rows follow a parked one out of the way. */ async parkedKeys() {
+    const rows = await this.database.query(`SELECT DISTINCT topic || ':' || key AS held FROM outbox_parked WHERE policy = 'park'`);
+    return rows.map(({ held }) => held);
+  }
+  /**
    * Moves rows out of the way in one statement: with `skip` the one row, with `park` all of its key's. Only
    * whoever holds the lane's lease may: a relay that was frozen past its lease must not park what another has since published.
    */ async park(row, policy, reason, owner) {
-        const moved = await this.database.query(`WITH fenced AS (SELECT 1 FROM lane_lease WHERE pool = 'outbox' AND lane = $1 AND owner = $2 AND leased_until > now()),
+    const moved = await this.database.query(
+      `WITH fenced AS (SELECT 1 FROM lane_lease WHERE pool = 'outbox' AND lane = $1 AND owner = $2 AND leased_until > now()),
        taken AS (
          DELETE FROM outbox WHERE lane = $1 AND topic = $3 AND key = $4 AND ($5 = 'park' OR id = $6) AND EXISTS (SELECT 1 FROM fenced) RETURNING *)
        INSERT INTO outbox_parked (id, lane, event_id, topic, type, key, headers, payload, created_at, reason, policy)
-       SELECT id, lane, event_id, topic, type, key, headers, payload, created_at, $7, $5 FROM taken RETURNING id`, [
-            row.lane,
-            owner,
-            row.topic,
-            row.key,
-            policy,
-            row.id,
-            reason
-        ]);
-        return moved.length;
-    }
-    /** Later rows of parked keys, in the lanes of this owner. */ async followParked(owner) {
-        const moved = await this.database.query(`WITH taken AS (
+       SELECT id, lane, event_id, topic, type, key, headers, payload, created_at, $7, $5 FROM taken RETURNING id`,
+      [row.lane, owner, row.topic, row.key, policy, row.id, reason],
+    );
+    return moved.length;
+  }
+  /** Later rows of parked keys, in the lanes of this owner. */ async followParked(owner) {
+    const moved = await this.database.query(
+      `WITH taken AS (
          DELETE FROM outbox WHERE lane IN (SELECT lane FROM lane_lease WHERE pool = 'outbox' AND owner = $1 AND leased_until > now())
            AND (topic, key) IN (SELECT topic, key FROM outbox_parked WHERE policy = 'park') RETURNING *)
        INSERT INTO outbox_parked (id, lane, event_id, topic, type, key, headers, payload, created_at, reason, policy)
-       SELECT id, lane, event_id, topic, type, key, headers, payload, created_at, 'behind an earlier event of its key', 'park' FROM taken RETURNING id`, [
-            owner
-        ]);
-        return moved.length;
-    }
+       SELECT id, lane, event_id, topic, type, key, headers, payload, created_at, 'behind an earlier event of its key', 'park' FROM taken RETURNING id`,
+      [owner],
+    );
+    return moved.length;
+  }
 }
 
 //# sourceMappingURL=outbox-table.js.map

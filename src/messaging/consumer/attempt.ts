@@ -83,12 +83,19 @@ export async function attemptEvent(request: AttemptRequest, database: Database, 
     }
   };
   const assertOpen = (): void => {
-    if (state === 'over') throw new HandlerAbortedError(`the attempt at event ${event.id} is over; its writes were rolled back`, { cause: abort.signal.reason });
+    if (state === 'over')
+      throw new HandlerAbortedError(`the attempt at event ${event.id} is over; its writes were rolled back`, {
+        cause: abort.signal.reason,
+      });
     if (state === 'committing') state = 'open'; // the transaction is being run anew after a conflict
   };
 
   const context: ConsumeContext = { group, attempt, signal: abort.signal, idempotencyKey: `${group}:${event.id}`, once };
-  const causation = { correlationid: event.correlationid, causationid: event.id, ...(event.traceparent !== undefined && { traceparent: event.traceparent }) };
+  const causation = {
+    correlationid: event.correlationid,
+    causationid: event.id,
+    ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
+  };
   const handling = withCausation(causation, async () => handler.handle(event, context)).then(
     (): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : { kind: 'handled' }),
     (error: unknown): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : committed ? { kind: 'handled' } : { kind: 'failed', error }),

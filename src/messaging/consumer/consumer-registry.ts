@@ -57,7 +57,8 @@ export class ConsumerRegistry {
       const options = Reflect.getMetadata(EventConsumer.KEY, instance.constructor) as Parameters<typeof EventConsumer>[0];
       const candidate = instance as Partial<IEventConsumer>;
       if (options) {
-        if (typeof candidate.handleMessage !== 'function') throw new ConsumerSetupError(`${metatype.name} has @EventConsumer but no handleMessage(event, context)`);
+        if (typeof candidate.handleMessage !== 'function')
+          throw new ConsumerSetupError(`${metatype.name} has @EventConsumer but no handleMessage(event, context)`);
         const { topic, type } = definitionOf(options.event);
         handlers.push({
           name: metatype.name,
@@ -68,7 +69,11 @@ export class ConsumerRegistry {
           timeoutMs: options.timeoutMs,
           handle: (event, context) => (instance as EventHandler).handleMessage(event, context),
         });
-      } else if (typeof candidate.getTopic === 'function' && typeof candidate.getGroupId === 'function' && typeof candidate.handleMessage === 'function') {
+      } else if (
+        typeof candidate.getTopic === 'function' &&
+        typeof candidate.getGroupId === 'function' &&
+        typeof candidate.handleMessage === 'function'
+      ) {
         const consumer = instance as IEventConsumer;
         handlers.push({
           name: metatype.name,
@@ -89,7 +94,9 @@ function group(handlers: readonly Handler[]): ConsumerGroup[] {
   const bySubscription = new Map<string, { group: string; topic: string; byType: Map<string | undefined, Handler> }>();
   for (const handler of handlers) {
     if (!NAME.test(handler.group) || !NAME.test(handler.topic)) {
-      throw new ConsumerSetupError(`${handler.name}: group "${handler.group}" and topic "${handler.topic}" must be lower-case letters, digits, dots, dashes and underscores, at most 64`);
+      throw new ConsumerSetupError(
+        `${handler.name}: group "${handler.group}" and topic "${handler.topic}" must be lower-case letters, digits, dots, dashes and underscores, at most 64`,
+      );
     }
     const id = `${handler.group} ${handler.topic}`;
     const entry = bySubscription.get(id) ?? { group: handler.group, topic: handler.topic, byType: new Map<string | undefined, Handler>() };

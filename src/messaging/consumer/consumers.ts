@@ -108,13 +108,21 @@ export class Consumers {
   }
 
   status(): SubscriptionStatus[] {
-    return this.consumed.map(({ group, topic, supervised }) => ({ group, topic, state: supervised.state, trouble: supervised.trouble?.message }));
+    return this.consumed.map(({ group, topic, supervised }) => ({
+      group,
+      topic,
+      state: supervised.state,
+      trouble: supervised.trouble?.message,
+    }));
   }
 
   /** @throws Error naming each subscription that should consume and does not */
   assertConsuming(): void {
     const down = this.status().filter(({ state }) => state === 'down' || state === 'starting');
-    if (down.length > 0) throw new Error(down.map(({ group, topic, state, trouble }) => `group ${group} on ${topic} is ${state}${trouble ? `: ${trouble}` : ''}`).join('; '));
+    if (down.length > 0)
+      throw new Error(
+        down.map(({ group, topic, state, trouble }) => `group ${group} on ${topic} is ${state}${trouble ? `: ${trouble}` : ''}`).join('; '),
+      );
   }
 
   /** Takes nothing more, gives handlers until the deadline, then interrupts them; true when nothing had to be left to others. */

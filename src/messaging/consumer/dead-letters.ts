@@ -123,7 +123,8 @@ export class DeadLetters {
   private async lockOpen(tx: Transaction, id: string): Promise<Letter> {
     const [letter] = await tx.$queryRaw<Letter[]>`SELECT ${COLUMNS} FROM dead_letter WHERE id = ${id}::uuid FOR UPDATE`;
     if (!letter) throw new DeadLetterNotFoundError(`there is no dead letter ${id}`);
-    if (letter.state !== 'open') throw new DeadLetterNotOpenError(`dead letter ${id} is ${letter.state}; only an open one can be replayed or discarded`);
+    if (letter.state !== 'open')
+      throw new DeadLetterNotOpenError(`dead letter ${id} is ${letter.state}; only an open one can be replayed or discarded`);
     return letter;
   }
 }

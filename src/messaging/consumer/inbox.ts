@@ -31,7 +31,9 @@ export class Inbox {
 
   /** Marks the event as handled, in the transaction of its effect; false when it was already. A twin waits here for the first to end. */
   async mark(tx: Transaction, group: string, eventId: string): Promise<boolean> {
-    return (await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${group}, ${eventId}::uuid) ON CONFLICT DO NOTHING`) === 1;
+    return (
+      (await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${group}, ${eventId}::uuid) ON CONFLICT DO NOTHING`) === 1
+    );
   }
 
   /** For a handler that had no effect in the database. */
@@ -62,7 +64,12 @@ export class Inbox {
                OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.group_name = q.group_name AND d.event_id = q.event_id) AS done,
                EXISTS (SELECT 1 FROM parked_key p WHERE p.group_name = q.group_name AND p.topic = q.topic AND p.key = q.key) AS held
            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY AS q(group_name, topic, key, event_id, position) ORDER BY q.position`,
-          [batch.map(({ group }) => group), batch.map(({ topic }) => topic), batch.map(({ key }) => key), batch.map(({ eventId }) => eventId)],
+          [
+            batch.map(({ group }) => group),
+            batch.map(({ topic }) => topic),
+            batch.map(({ key }) => key),
+            batch.map(({ eventId }) => eventId),
+          ],
         );
         batch.forEach((question, index) => question.answer(rows[index] as Standing));
       } catch (error) {

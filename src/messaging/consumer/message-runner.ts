@@ -100,7 +100,10 @@ export class MessageRunner {
         return await this.take(event, undeliverable, signal);
       } catch (error) {
         if (outages === 1 || outages % 20 === 0) {
-          this.parts.logger.warn({ ...this.fields(event), err: error }, 'the event waits: the database cannot be used; no attempt is counted');
+          this.parts.logger.warn(
+            { ...this.fields(event), err: error },
+            'the event waits: the database cannot be used; no attempt is counted',
+          );
         }
         await pause(backoffMs(outages, OUTAGE_BASE_MS, OUTAGE_MAX_MS), signal);
       }

@@ -169,7 +169,17 @@ export class Parking {
         const letters = await tx.$queryRaw<{ type: string; eventId: string }[]>`
           UPDATE dead_letter SET state = 'open', replays = replays + 1, attempts = ${attempts}, reason = ${reason}, error = ${error}, failed_at = now()
           WHERE id = ${head.deadLetterId}::uuid RETURNING type, event_id AS "eventId"`;
-        for (const { type, eventId } of letters) this.announce(tx, { id: head.deadLetterId, group: head.group, topic: head.topic, type, key: head.key, eventId, reason, attempts });
+        for (const { type, eventId } of letters)
+          this.announce(tx, {
+            id: head.deadLetterId,
+            group: head.group,
+            topic: head.topic,
+            type,
+            key: head.key,
+            eventId,
+            reason,
+            attempts,
+          });
       } else await this.record(tx, head, head.seq, attempts, reason, error);
       await this.settle(tx, head, null);
     });

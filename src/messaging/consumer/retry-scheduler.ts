@@ -93,7 +93,12 @@ export class RetryScheduler {
       const id = `${key.group} ${key.topic} ${key.key} ${key.epoch}`;
       this.working.set(id, key);
       const task = this.work(key)
-        .catch((error: unknown) => this.parts.logger.warn({ err: error, group: key.group, topic: key.topic, key: key.key }, 'a retry could not be carried out; its lease will run out'))
+        .catch((error: unknown) =>
+          this.parts.logger.warn(
+            { err: error, group: key.group, topic: key.topic, key: key.key },
+            'a retry could not be carried out; its lease will run out',
+          ),
+        )
         .finally(() => {
           this.working.delete(id);
           this.tasks.delete(task);
@@ -139,7 +144,16 @@ export class RetryScheduler {
     if (!(await parking.exhausted(head, attempt, disposition.reason, describe(error)))) return;
     metrics.deadLettered.inc({ group: head.group });
     logger.error(
-      { eventId: head.eventId, type: claimedType(head.headers), topic: head.topic, key: head.key, group: head.group, attempt, reason: disposition.reason, error: describe(error) },
+      {
+        eventId: head.eventId,
+        type: claimedType(head.headers),
+        topic: head.topic,
+        key: head.key,
+        group: head.group,
+        attempt,
+        reason: disposition.reason,
+        error: describe(error),
+      },
       'dead letter: a person must replay or discard it',
     );
   }

@@ -104,7 +104,14 @@ export class SupervisedSubscription {
     const active = this.active;
     this.active = undefined;
     this.died = false;
-    await active?.close().catch((error: unknown) => this.options.logger.warn({ ...this.options.subscription, err: error }, 'the subscription did not close cleanly; the broker will deliver again'));
+    await active
+      ?.close()
+      .catch((error: unknown) =>
+        this.options.logger.warn(
+          { ...this.options.subscription, err: error },
+          'the subscription did not close cleanly; the broker will deliver again',
+        ),
+      );
   }
 
   private wake(): void {

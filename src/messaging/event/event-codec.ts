@@ -74,7 +74,8 @@ export function decode({ headers, payload }: WireEvent): EventEnvelope {
   const key = attribute('partitionkey') as string;
   if (!UUID.test(id)) throw new MalformedEventError(`header ${PREFIX}id must be a UUID`);
   if (!TYPE.test(type)) throw new MalformedEventError(`header ${PREFIX}type must be 1 to 255 printable characters`);
-  if (key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key)) throw new MalformedEventError(`header ${PREFIX}partitionkey must be at most ${MAX_KEY_LENGTH} characters`);
+  if (key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key))
+    throw new MalformedEventError(`header ${PREFIX}partitionkey must be at most ${MAX_KEY_LENGTH} characters`);
   const time = attribute('time');
   const correlationid = attribute('correlationid');
   const causationid = attribute('causationid');
@@ -101,7 +102,10 @@ export function decodeData(type: string, dataschema: string | undefined, data: u
   if (!eventClass) return data;
   const { version } = definitionOf(eventClass);
   const major = Number(/:v(\d+)$/.exec(dataschema ?? '')?.[1] ?? 1);
-  if (major > version) throw new UnsupportedVersionError(`${type} came in version ${major}; this process knows ${version}. Deploy the newer version, then replay.`);
+  if (major > version)
+    throw new UnsupportedVersionError(
+      `${type} came in version ${major}; this process knows ${version}. Deploy the newer version, then replay.`,
+    );
   if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new InvalidEventError(type, ['data must be an object']);
   const instance = plainToInstance(eventClass as new () => object, data);
   const problems = problemsOf(instance);

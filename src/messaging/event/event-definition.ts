@@ -41,7 +41,9 @@ export function DefineEvent<K extends string>(options: DefineEventOptions<K>) {
   return <C extends new (...args: never[]) => { [P in K]: string }>(target: C): void => {
     const topic = options.topic ?? options.type.slice(0, options.type.lastIndexOf('.'));
     if (!NAME.test(options.type) || !NAME.test(topic)) {
-      throw new Error(`Event type "${options.type}" on topic "${topic}": both must be lower-case words joined by dots, like commerce.order.placed on commerce.order`);
+      throw new Error(
+        `Event type "${options.type}" on topic "${topic}": both must be lower-case words joined by dots, like commerce.order.placed on commerce.order`,
+      );
     }
     const other = classesByType.get(options.type);
     if (other && other.name !== target.name) {

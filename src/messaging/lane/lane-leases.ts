@@ -84,13 +84,20 @@ export class LaneLeases {
         [pool, owner, leaseMs],
       );
       await client.query(`DELETE FROM lane_member WHERE seen_until < now() - interval '1 hour'`);
-      await client.query('INSERT INTO lane_lease (pool, lane) SELECT $1, lane FROM generate_series(0, $2::int - 1) AS lane ON CONFLICT DO NOTHING', [pool, lanes]);
+      await client.query(
+        'INSERT INTO lane_lease (pool, lane) SELECT $1, lane FROM generate_series(0, $2::int - 1) AS lane ON CONFLICT DO NOTHING',
+        [pool, lanes],
+      );
       const members = await client.query<{ members: number }>(
         'SELECT count(*)::int AS members FROM lane_member WHERE pool = $1 AND seen_until > now()',
         [pool],
       );
       const share = Math.ceil(lanes / Math.max(1, members.rows[0]?.members ?? 1));
-      await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2 AND lane = ANY($3)', [pool, owner, [...this.leaving]]);
+      await client.query('UPDATE lane_lease SET owner = NULL, leased_until = NULL WHERE pool = $1 AND owner = $2 AND lane = ANY($3)', [
+        pool,
+        owner,
+        [...this.leaving],
+      ]);
       const kept = await client.query<{ lane: number }>(
         `UPDATE lane_lease SET leased_until = now() + $3 * interval '1 ms' WHERE pool = $1 AND owner = $2 RETURNING lane`,
         [pool, owner, leaseMs],

@@ -56,13 +56,16 @@ export class WaybillTransport extends Server implements CustomTransportStrategy 
   private register(pattern: string, handler: MessageHandler): void {
     const name = `@EventPattern('${pattern}')`;
     if (handler.isEventHandler !== true) {
-      throw new ConsumerSetupError(`@MessagePattern('${pattern}') asks for an answer; events have none. Use @EventPattern, or a call inside the process.`);
+      throw new ConsumerSetupError(
+        `@MessagePattern('${pattern}') asks for an answer; events have none. Use @EventPattern, or a call inside the process.`,
+      );
     }
     const eventClass = eventClassOf(pattern);
     if (!eventClass) throw new ConsumerSetupError(`${name}: no class has @DefineEvent with this type`);
     for (let next: MessageHandler | undefined = handler; next; next = next.next as MessageHandler | undefined) {
       const group: unknown = next.extras?.['group'];
-      if (typeof group !== 'string') throw new ConsumerSetupError(`${name} needs its consumer group: @EventPattern('${pattern}', { group: 'audit' })`);
+      if (typeof group !== 'string')
+        throw new ConsumerSetupError(`${name} needs its consumer group: @EventPattern('${pattern}', { group: 'audit' })`);
       const serve = next;
       this.registry.add({
         name,
@@ -72,7 +75,9 @@ export class WaybillTransport extends Server implements CustomTransportStrategy 
         order: next.extras?.['order'] === 'none' ? 'none' : 'key',
         timeoutMs: undefined,
         handle: async (event, context) => {
-          await lastValueFrom(this.transformToObservable(await serve(event.data, new WaybillContext([event, context]))), { defaultValue: undefined });
+          await lastValueFrom(this.transformToObservable(await serve(event.data, new WaybillContext([event, context]))), {
+            defaultValue: undefined,
+          });
         },
       });
     }

@@ -68,7 +68,15 @@ export class OutboxTable {
 
   /** Rows of topics that nobody has declared; they can never be published. */
   async readUndeclared(lanes: readonly number[], topics: readonly string[], held: readonly string[]): Promise<OutboxRow[]> {
-    const rows = await this.database.query<{ lane: number; id: string; topic: string; key: string; type: string; event_id: string; created_at: Date }>(
+    const rows = await this.database.query<{
+      lane: number;
+      id: string;
+      topic: string;
+      key: string;
+      type: string;
+      event_id: string;
+      created_at: Date;
+    }>(
       `SELECT lane, id, topic, key, type, event_id, created_at FROM outbox
        WHERE lane = ANY($1::smallint[]) AND topic <> ALL($2::text[]) AND (topic || ':' || key) <> ALL($3::text[]) ORDER BY id LIMIT 100`,
       [lanes, topics, held],
@@ -116,7 +124,9 @@ export class OutboxTable {
 
   /** Keys whose later rows follow a parked one out of the way. */
   async parkedKeys(): Promise<string[]> {
-    const rows = await this.database.query<{ held: string }>(`SELECT DISTINCT topic || ':' || key AS held FROM outbox_parked WHERE policy = 'park'`);
+    const rows = await this.database.query<{ held: string }>(
+      `SELECT DISTINCT topic || ':' || key AS held FROM outbox_parked WHERE policy = 'park'`,
+    );
     return rows.map(({ held }) => held);
   }
 

@@ -138,7 +138,12 @@ export class Relay {
     const read = (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
       const lanes = this.leases.owned();
       if (lanes.length === 0) return Promise.resolve([]);
-      return this.table.read(lanes, batchSize, inHand.map(({ id }) => id), this.heldKeys());
+      return this.table.read(
+        lanes,
+        batchSize,
+        inHand.map(({ id }) => id),
+        this.heldKeys(),
+      );
     };
     let rows = await read([]);
     if (rows.length === 0) return false;
@@ -170,7 +175,9 @@ export class Relay {
     return true;
   }
 
-  private async publish(rows: readonly OutboxRow[]): Promise<{ done: OutboxRow[]; refused: { row: OutboxRow; error: Error }[]; trouble: Error | undefined }> {
+  private async publish(
+    rows: readonly OutboxRow[],
+  ): Promise<{ done: OutboxRow[]; refused: { row: OutboxRow; error: Error }[]; trouble: Error | undefined }> {
     const done: OutboxRow[] = [];
     const refused: { row: OutboxRow; error: Error }[] = [];
     const declared: OutboxRow[] = [];
@@ -226,7 +233,8 @@ export class Relay {
     const delayMs = backoffMs(attempts, HOLD_BASE_MS, HOLD_MAX_MS);
     this.holds.set(key, { attempts, until: performance.now() + delayMs });
     await this.table.hold(row, attempts, delayMs, error.message);
-    if (attempts >= this.settings.config.outbox.maxAttempts) this.logger.error(fields, 'the broker refuses an event; its key waits until that is mended');
+    if (attempts >= this.settings.config.outbox.maxAttempts)
+      this.logger.error(fields, 'the broker refuses an event; its key waits until that is mended');
     else this.logger.warn({ ...fields, delayMs }, 'the broker refused an event; its key waits');
   }
 

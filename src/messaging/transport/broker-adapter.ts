@@ -124,7 +124,12 @@ export interface MoveResult {
 
 /** Optional: the broker is the database itself, and takes rows straight out of the outbox in one statement. */
 export interface MovesOutbox {
-  moveOutbox(request: { lanes: readonly number[]; topics: readonly string[]; heldKeys: readonly string[]; limit: number }): Promise<MoveResult>;
+  moveOutbox(request: {
+    lanes: readonly number[];
+    topics: readonly string[];
+    heldKeys: readonly string[];
+    limit: number;
+  }): Promise<MoveResult>;
 }
 
 export function movesOutbox(adapter: BrokerAdapter): adapter is BrokerAdapter & MovesOutbox {

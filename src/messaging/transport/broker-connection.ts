@@ -92,7 +92,10 @@ export class BrokerConnection {
   private async answers(): Promise<Error | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new BrokerUnavailableError(`the broker did not answer within ${CHECK_TIMEOUT_MS} ms`)), CHECK_TIMEOUT_MS);
+      timer = setTimeout(
+        () => reject(new BrokerUnavailableError(`the broker did not answer within ${CHECK_TIMEOUT_MS} ms`)),
+        CHECK_TIMEOUT_MS,
+      );
     });
     try {
       await Promise.race([this.adapter.check(), timeout]);
@@ -105,7 +108,8 @@ export class BrokerConnection {
   }
 
   private setTrouble(trouble: Error | undefined): void {
-    if (trouble && trouble.message !== this.trouble?.message) this.logger.warn({ err: trouble }, 'the broker cannot be used; events wait in the outbox');
+    if (trouble && trouble.message !== this.trouble?.message)
+      this.logger.warn({ err: trouble }, 'the broker cannot be used; events wait in the outbox');
     if (!trouble && this.trouble) this.logger.info('the broker is connected');
     this.trouble = trouble;
     this.metrics.brokerUp.set(trouble ? 0 : 1);

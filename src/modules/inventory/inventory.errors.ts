@@ -12,9 +12,15 @@ export class StockItemNotFoundError extends ProblemError {
 export class OnHandBelowReservedError extends ProblemError {
   override readonly name = 'OnHandBelowReservedError';
   constructor(sku: string) {
-    super(409, 'INVENTORY.BELOW_RESERVED', 'Orders hold more than that', `More of ${sku} is reserved for orders than onHand says; let them end or raise onHand.`, {
-      errors: [{ field: 'onHand', message: 'must not be below what is reserved' }],
-    });
+    super(
+      409,
+      'INVENTORY.BELOW_RESERVED',
+      'Orders hold more than that',
+      `More of ${sku} is reserved for orders than onHand says; let them end or raise onHand.`,
+      {
+        errors: [{ field: 'onHand', message: 'must not be below what is reserved' }],
+      },
+    );
   }
 }
 

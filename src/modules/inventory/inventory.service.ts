@@ -9,7 +9,15 @@ import { StockRejected, StockReserved } from './inventory.events.js';
 import { onCancelled, onConfirmed, type ReservationState, type Step } from './reservation-state.js';
 import { shortOf } from './shortage.js';
 import { isSku } from './sku.pipe.js';
-import { changeStock, insertReservation, lockReservation, lockStock, putStockItem, reserveLines, writeReservationState } from './stock-table.js';
+import {
+  changeStock,
+  insertReservation,
+  lockReservation,
+  lockStock,
+  putStockItem,
+  reserveLines,
+  writeReservationState,
+} from './stock-table.js';
 
 /** What there is, and for which orders it is held. */
 @Injectable()

@@ -12,19 +12,22 @@ describe('what becomes of a reservation', () => {
     expect(onCancelled(state)).toEqual(cancelled);
   });
 
-  it.each([['cancelled'], ['confirmed', 'cancelled'], ['cancelled', 'confirmed'], ['cancelled', 'cancelled'], ['confirmed', 'cancelled', 'cancelled']])(
-    'leaves the stock as it was after %s %s %s',
-    (...events) => {
-      let state: ReservationState = 'reserved';
-      const stock = { onHand: 10, reserved: 1 }; // one unit held
-      for (const event of events) {
-        const step: Step | undefined = event === 'confirmed' ? onConfirmed(state) : onCancelled(state);
-        if (!step) continue;
-        state = step.to;
-        stock.onHand += step.change.onHand;
-        stock.reserved += step.change.reserved;
-      }
-      expect(stock).toEqual({ onHand: 10, reserved: 0 });
-    },
-  );
+  it.each([
+    ['cancelled'],
+    ['confirmed', 'cancelled'],
+    ['cancelled', 'confirmed'],
+    ['cancelled', 'cancelled'],
+    ['confirmed', 'cancelled', 'cancelled'],
+  ])('leaves the stock as it was after %s %s %s', (...events) => {
+    let state: ReservationState = 'reserved';
+    const stock = { onHand: 10, reserved: 1 }; // one unit held
+    for (const event of events) {
+      const step: Step | undefined = event === 'confirmed' ? onConfirmed(state) : onCancelled(state);
+      if (!step) continue;
+      state = step.to;
+      stock.onHand += step.change.onHand;
+      stock.reserved += step.change.reserved;
+    }
+    expect(stock).toEqual({ onHand: 10, reserved: 0 });
+  });
 });

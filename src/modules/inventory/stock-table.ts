@@ -28,7 +28,8 @@ export async function reserveLines(tx: Transaction, lines: readonly Line[]): Pro
     UPDATE stock_item SET reserved = reserved + line.quantity
     FROM unnest(${lines.map(({ sku }) => sku)}::text[], ${lines.map(({ quantity }) => quantity)}::bigint[]) AS line(sku, quantity)
     WHERE stock_item.sku = line.sku AND reserved + line.quantity <= on_hand`;
-  if (reserved !== lines.length) throw new Error(`only ${reserved} of ${lines.length} lines could be reserved; the stock was not locked, or a sku came twice`);
+  if (reserved !== lines.length)
+    throw new Error(`only ${reserved} of ${lines.length} lines could be reserved; the stock was not locked, or a sku came twice`);
 }
 
 /** Applies the change to what an order holds of each item. */
@@ -39,7 +40,12 @@ export async function changeStock(tx: Transaction, orderId: string, change: Stoc
 }
 
 /** Notes the decision on an order; false when there is one already. */
-export async function insertReservation(tx: Transaction, orderId: string, state: ReservationState, lines: readonly Line[]): Promise<boolean> {
+export async function insertReservation(
+  tx: Transaction,
+  orderId: string,
+  state: ReservationState,
+  lines: readonly Line[],
+): Promise<boolean> {
   const [result] = await tx.$queryRaw<{ inserted: boolean }[]>`
     WITH decided AS (
       INSERT INTO reservation (order_id, state) VALUES (${orderId}::uuid, ${state}) ON CONFLICT DO NOTHING RETURNING order_id
@@ -66,7 +72,10 @@ export async function writeReservationState(tx: Transaction, orderId: string, st
 }
 
 /** Creates the item or changes it, in one statement; undefined when more of it is reserved than would be on hand. */
-export async function putStockItem(tx: Pick<Transaction, '$queryRaw'>, item: { sku: string; name: string; price: Money; onHand: number }): Promise<StockRow | undefined> {
+export async function putStockItem(
+  tx: Pick<Transaction, '$queryRaw'>,
+  item: { sku: string; name: string; price: Money; onHand: number },
+): Promise<StockRow | undefined> {
   const [row] = await tx.$queryRaw<StockRow[]>`
     INSERT INTO stock_item (sku, name, price, currency, on_hand)
     VALUES (${item.sku}, ${item.name}, ${BigInt(item.price.amount)}, ${item.price.currency}, ${BigInt(item.onHand)})

@@ -2,7 +2,11 @@ import { Money } from '../../http/money.js';
 import { OrderCancelled, OrderConfirmed } from '../order/order.events.js';
 import { amountText, cancelledMessage, confirmedMessage } from './message-text.js';
 
-const order = { orderId: '0199c2a0-0000-7000-8000-000000000001', customerId: '0199c2a0-0000-7000-8000-000000000002', total: Money.of(1290n, 'EUR') };
+const order = {
+  orderId: '0199c2a0-0000-7000-8000-000000000001',
+  customerId: '0199c2a0-0000-7000-8000-000000000002',
+  total: Money.of(1290n, 'EUR'),
+};
 
 describe('what a customer is told', () => {
   it.each([
@@ -17,8 +21,13 @@ describe('what a customer is told', () => {
   });
 
   it('names the order, its total and why', () => {
-    expect(confirmedMessage(OrderConfirmed.of(order))).toMatchObject({ kind: 'order_confirmed', body: expect.stringContaining('12.90 EUR') });
-    const said = (['out_of_stock', 'payment_declined', 'requested'] as const).map((reason) => cancelledMessage(OrderCancelled.of({ ...order, reason })).body);
+    expect(confirmedMessage(OrderConfirmed.of(order))).toMatchObject({
+      kind: 'order_confirmed',
+      body: expect.stringContaining('12.90 EUR'),
+    });
+    const said = (['out_of_stock', 'payment_declined', 'requested'] as const).map(
+      (reason) => cancelledMessage(OrderCancelled.of({ ...order, reason })).body,
+    );
     expect(new Set(said).size).toBe(3);
     for (const body of said) expect(body).toContain(order.orderId);
   });

@@ -45,7 +45,11 @@ export class NotifyService {
     }
   }
 
-  private async note(connection: Pick<Transaction, '$executeRaw'>, { orderId, kind, subject, body }: Message, channel: string): Promise<void> {
+  private async note(
+    connection: Pick<Transaction, '$executeRaw'>,
+    { orderId, kind, subject, body }: Message,
+    channel: string,
+  ): Promise<void> {
     await connection.$executeRaw`
       INSERT INTO notification (id, order_id, kind, channel, subject, body)
       VALUES (${randomUUIDv7()}::uuid, ${orderId}::uuid, ${kind}, ${channel}, ${subject}, ${body}) ON CONFLICT DO NOTHING`;

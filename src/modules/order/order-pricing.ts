@@ -21,7 +21,10 @@ export interface PricedOrder {
  * What the items cost by the catalogue, which alone decides it; pure.
  * @throws UnknownSkuError, MixedCurrenciesError, TotalTooLargeError, the first two naming the items
  */
-export function priceOrder(items: readonly { sku: string; quantity: number }[], catalogue: ReadonlyMap<string, CataloguePrice>): PricedOrder {
+export function priceOrder(
+  items: readonly { sku: string; quantity: number }[],
+  catalogue: ReadonlyMap<string, CataloguePrice>,
+): PricedOrder {
   const found = items.map(({ sku }) => catalogue.get(sku));
   const unknown = positionsOf(found, (entry) => entry === undefined);
   const currency = found[0]?.currency;

@@ -14,7 +14,11 @@ export class OrderController {
   @Post()
   @HttpCode(202)
   @ApiOperation({ summary: 'Place an order; stock and payment are seen to afterwards' })
-  @ApiHeader({ name: 'Idempotency-Key', required: false, description: '1 to 255 visible ASCII characters: the same request with the same key places one order' })
+  @ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description: '1 to 255 visible ASCII characters: the same request with the same key places one order',
+  })
   @ApiAcceptedResponse({ type: OrderAnswer, headers: { Location: { schema: { type: 'string' } } } })
   async place(
     @Body() body: PlaceOrderBody,

@@ -51,7 +51,12 @@ export class PlaceOrderBody {
   @Type(() => OrderItemBody)
   items!: OrderItemBody[];
 
-  @ApiProperty({ minLength: 1, maxLength: 255, example: 'tok_ok', description: "a reference to the means of payment, by the gateway's own tokens" })
+  @ApiProperty({
+    minLength: 1,
+    maxLength: 255,
+    example: 'tok_ok',
+    description: "a reference to the means of payment, by the gateway's own tokens",
+  })
   @IsString()
   @Length(1, 255)
   paymentToken!: string;
@@ -108,6 +113,10 @@ export function orderAnswer(order: WholeOrder): OrderAnswer {
     total: Money.of(total, currency),
     ...(note !== null && { note }),
     createdAt: createdAt.toISOString(),
-    history: history.map((line) => ({ status: line.status, at: new Date(line.at).toISOString(), ...(line.reason !== null && { reason: line.reason }) })),
+    history: history.map((line) => ({
+      status: line.status,
+      at: new Date(line.at).toISOString(),
+      ...(line.reason !== null && { reason: line.reason }),
+    })),
   };
 }

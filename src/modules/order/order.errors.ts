@@ -33,7 +33,10 @@ export class MixedCurrenciesError extends ProblemError {
   /** @param positions of the items that are not in the first item's currency */
   constructor(positions: readonly number[]) {
     super(422, 'ORDER.MIXED_CURRENCIES', 'The items are priced in different currencies', 'Place one order for each currency.', {
-      errors: positions.map((position) => ({ field: `items.${position}.sku`, message: 'is priced in another currency than the first item' })),
+      errors: positions.map((position) => ({
+        field: `items.${position}.sku`,
+        message: 'is priced in another currency than the first item',
+      })),
     });
   }
 }
@@ -42,9 +45,15 @@ export class MixedCurrenciesError extends ProblemError {
 export class TotalTooLargeError extends ProblemError {
   override readonly name = 'TotalTooLargeError';
   constructor() {
-    super(422, 'ORDER.TOTAL_TOO_LARGE', 'The total is too large', `The total must not exceed ${Number.MAX_SAFE_INTEGER} minor units; place several orders.`, {
-      errors: [{ field: 'items', message: 'cost more than an order may' }],
-    });
+    super(
+      422,
+      'ORDER.TOTAL_TOO_LARGE',
+      'The total is too large',
+      `The total must not exceed ${Number.MAX_SAFE_INTEGER} minor units; place several orders.`,
+      {
+        errors: [{ field: 'items', message: 'cost more than an order may' }],
+      },
+    );
   }
 }
 
@@ -52,9 +61,15 @@ export class TotalTooLargeError extends ProblemError {
 export class InvalidIdempotencyKeyError extends ProblemError {
   override readonly name = 'InvalidIdempotencyKeyError';
   constructor() {
-    super(400, 'ORDER.INVALID_IDEMPOTENCY_KEY', 'The Idempotency-Key cannot be used', 'Send it once, as 1 to 255 visible ASCII characters.', {
-      errors: [{ field: 'Idempotency-Key', message: 'must be sent once, as 1 to 255 visible ASCII characters' }],
-    });
+    super(
+      400,
+      'ORDER.INVALID_IDEMPOTENCY_KEY',
+      'The Idempotency-Key cannot be used',
+      'Send it once, as 1 to 255 visible ASCII characters.',
+      {
+        errors: [{ field: 'Idempotency-Key', message: 'must be sent once, as 1 to 255 visible ASCII characters' }],
+      },
+    );
   }
 }
 
@@ -62,9 +77,15 @@ export class InvalidIdempotencyKeyError extends ProblemError {
 export class IdempotencyKeyReusedError extends ProblemError {
   override readonly name = 'IdempotencyKeyReusedError';
   constructor() {
-    super(422, 'ORDER.IDEMPOTENCY_KEY_REUSED', 'The Idempotency-Key was used for another request', 'Send a new key with every new request.', {
-      errors: [{ field: 'Idempotency-Key', message: 'was used for a request with another body' }],
-    });
+    super(
+      422,
+      'ORDER.IDEMPOTENCY_KEY_REUSED',
+      'The Idempotency-Key was used for another request',
+      'Send a new key with every new request.',
+      {
+        errors: [{ field: 'Idempotency-Key', message: 'was used for a request with another body' }],
+      },
+    );
   }
 }
 
@@ -72,9 +93,15 @@ export class IdempotencyKeyReusedError extends ProblemError {
 export class IdempotencyKeyInUseError extends ProblemError {
   override readonly name = 'IdempotencyKeyInUseError';
   constructor(retryAfterSeconds: number, cause: unknown) {
-    super(409, 'ORDER.IDEMPOTENCY_KEY_IN_USE', 'The same request is still in progress', 'Repeat it a little later with the same Idempotency-Key.', {
-      headers: { 'retry-after': String(retryAfterSeconds) },
-    });
+    super(
+      409,
+      'ORDER.IDEMPOTENCY_KEY_IN_USE',
+      'The same request is still in progress',
+      'Repeat it a little later with the same Idempotency-Key.',
+      {
+        headers: { 'retry-after': String(retryAfterSeconds) },
+      },
+    );
     this.cause = cause;
   }
 }

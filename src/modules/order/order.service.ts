@@ -84,7 +84,10 @@ export class OrderService {
     const priced = priceOrder(items, catalogue);
     const order = { id: randomUUIDv7(), customerId, note, ...priced };
     const createdAt = await insertOrder(tx, order);
-    this.outbox.emit(tx, OrderPlaced.of({ orderId: order.id, customerId, items, total: Money.of(priced.total, priced.currency), paymentToken }));
+    this.outbox.emit(
+      tx,
+      OrderPlaced.of({ orderId: order.id, customerId, items, total: Money.of(priced.total, priced.currency), paymentToken }),
+    );
     this.database.beforeCommit(tx, async () => failpoint('order.beforeCommit'));
     const body = orderAnswer({
       ...order,

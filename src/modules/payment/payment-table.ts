@@ -5,7 +5,10 @@ import type { Money } from '../../http/money.js';
 type Connection = Pick<Transaction, '$queryRaw'>;
 
 /** Begins an attempt to charge, and tells what is known of the order: attempts, this one included. */
-export async function beginAttempt(prisma: Connection, orderId: string): Promise<{ attempts: number; cancelled: boolean; decided: boolean }> {
+export async function beginAttempt(
+  prisma: Connection,
+  orderId: string,
+): Promise<{ attempts: number; cancelled: boolean; decided: boolean }> {
   const [row] = await prisma.$queryRaw<{ attempts: number; cancelled: boolean; decided: boolean }[]>`
     INSERT INTO payment_guard (order_id, attempts) VALUES (${orderId}::uuid, 1)
     ON CONFLICT (order_id) DO UPDATE SET attempts = payment_guard.attempts + 1

@@ -18,7 +18,8 @@ export class PaymentAnswer {
   @ApiProperty({ format: 'uuid' }) orderId!: string;
   @ApiProperty({ type: Money }) amount!: Money;
   @ApiProperty({ enum: PAYMENT_STATUSES }) status!: PaymentStatus;
-  @ApiProperty({ type: String, nullable: true, description: 'of the charge; null where nothing was charged' }) gatewayReference!: string | null;
+  @ApiProperty({ type: String, nullable: true, description: 'of the charge; null where nothing was charged' }) gatewayReference!:
+    string | null;
 }
 
 interface PaymentRow {

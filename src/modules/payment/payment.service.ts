@@ -68,7 +68,11 @@ export class PaymentService {
     if (attempts > 0) await this.giveBack(orderId, context);
   }
 
-  private async charge({ orderId, total, paymentToken }: StockReserved, attempts: number, { idempotencyKey, signal }: ConsumeContext): Promise<ChargeResult> {
+  private async charge(
+    { orderId, total, paymentToken }: StockReserved,
+    attempts: number,
+    { idempotencyKey, signal }: ConsumeContext,
+  ): Promise<ChargeResult> {
     const earlier = attempts > 1 ? await this.gateway.findCharge(orderId, signal) : null;
     if (earlier && !earlier.refunded) return { status: 'captured', reference: earlier.reference };
     return this.gateway.charge({ idempotencyKey, orderId, amount: total, token: paymentToken, signal });

@@ -9,91 +9,94 @@ calmTimers();
  * One kafkajs client, for one producer, admin or consumer: what kafkajs shares within a client would mix two
  * subscriptions of a group up. It knows its sockets, because kafkajs alone does not let go of a peer that is silent.
  */ export class KafkaClient {
-    kafka;
-    sockets = new Set();
-    destroyed;
-    constructor({ kafka, instance, logger }){
-        this.kafka = new kafkajs.Kafka({
-            clientId: `waybill-${instance}`,
-            brokers: rotated(kafka.brokers),
-            connectionTimeout: CONNECT_TIMEOUT_MS,
-            authenticationTimeout: kafka.requestTimeoutMs,
-            requestTimeout: kafka.requestTimeoutMs,
-            enforceRequestTimeout: true,
-            retry: retryOptions(Math.max(2, kafka.brokers.length)),
-            ...kafka.ssl && {
-                ssl: {
-                    rejectUnauthorized: true,
-                    ...kafka.ca !== undefined && {
-                        ca: [
-                            kafka.ca
-                        ]
-                    }
-                }
-            },
-            // A copy, because kafkajs writes into it.
-            ...kafka.sasl && {
-                sasl: {
-                    ...kafka.sasl
-                }
-            },
-            socketFactory: (args)=>this.connect(args),
-            logLevel: kafkajs.logLevel.WARN,
-            // What fails is told by our own errors; these lines only help to understand it.
-            logCreator: ()=>(entry)=>logger.debug(fieldsOf(entry), `kafkajs: ${entry.log.message}`)
-        });
-    }
-    /** Cuts all connections, and every one that kafkajs may still try to make. */ destroy(reason) {
-        this.destroyed ??= reason;
-        for (const socket of this.sockets)socket.destroy(reason);
-    }
-    connect({ host, port, ssl, onConnect }) {
-        if (this.destroyed) return new net.Socket().destroy(this.destroyed);
-        const socket = ssl ? tls.connect({
+  kafka;
+  sockets = new Set();
+  destroyed;
+  constructor({ kafka, instance, logger }) {
+    this.kafka = new kafkajs.Kafka({
+      clientId: `waybill-${instance}`,
+      brokers: rotated(kafka.brokers),
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      authenticationTimeout: kafka.requestTimeoutMs,
+      requestTimeout: kafka.requestTimeoutMs,
+      enforceRequestTimeout: true,
+      retry: retryOptions(Math.max(2, kafka.brokers.length)),
+      ...(kafka.ssl && {
+        ssl: {
+          rejectUnauthorized: true,
+          ...(kafka.ca !== undefined && {
+            ca: [kafka.ca],
+          }),
+        },
+      }),
+      // A copy, because kafkajs writes into it.
+      ...(kafka.sasl && {
+        sasl: {
+          ...kafka.sasl,
+        },
+      }),
+      socketFactory: (args) => this.connect(args),
+      logLevel: kafkajs.logLevel.WARN,
+      // What fails is told by our own errors; these lines only help to understand it.
+      logCreator: () => (entry) => logger.debug(fieldsOf(entry), `kafkajs: ${entry.log.message}`),
+    });
+  }
+  /** Cuts all connections, and every one that kafkajs may still try to make. */ destroy(reason) {
+    this.destroyed ??= reason;
+    for (const socket of this.sockets) socket.destroy(reason);
+  }
+  connect({ host, port, ssl, onConnect }) {
+    if (this.destroyed) return new net.Socket().destroy(this.destroyed);
+    const socket = ssl
+      ? tls.connect(
+          {
             host,
             port,
-            ...net.isIP(host) === 0 && {
-                servername: host
-            },
-            ...ssl
-        }, onConnect) : net.connect({
+            ...(net.isIP(host) === 0 && {
+              servername: host,
+            }),
+            ...ssl,
+          },
+          onConnect,
+        )
+      : net.connect(
+          {
             host,
-            port
-        }, onConnect);
-        socket.setKeepAlive(true, KEEP_ALIVE_MS).setNoDelay(true);
-        this.sockets.add(socket);
-        socket.once('close', ()=>this.sockets.delete(socket));
-        return socket;
-    }
+            port,
+          },
+          onConnect,
+        );
+    socket.setKeepAlive(true, KEEP_ALIVE_MS).setNoDelay(true);
+    this.sockets.add(socket);
+    socket.once('close', () => this.sockets.delete(socket));
+    return socket;
+  }
 }
 /** All of them explicit: kafkajs has other defaults under NODE_ENV=test. */ export function retryOptions(retries) {
-    return {
-        initialRetryTime: 100,
-        maxRetryTime: 1_000,
-        factor: 0.2,
-        multiplier: 2,
-        retries,
-        restartOnFailure: ()=>Promise.resolve(false)
-    };
+  return {
+    initialRetryTime: 100,
+    maxRetryTime: 1_000,
+    factor: 0.2,
+    multiplier: 2,
+    retries,
+    restartOnFailure: () => Promise.resolve(false),
+  };
 }
 /** A client that is made anew must not begin with the same dead broker each time. */ function rotated(brokers) {
-    const first = Math.floor(Math.random() * brokers.length);
-    return [
-        ...brokers.slice(first),
-        ...brokers.slice(0, first)
-    ];
+  const first = Math.floor(Math.random() * brokers.length);
+  return [...brokers.slice(first), ...brokers.slice(0, first)];
 }
 function fieldsOf({ namespace, label, log }) {
-    const { groupId, memberId, broker, error, retryCount } = log;
-    return {
-        namespace,
-        label,
-        groupId,
-        memberId,
-        broker,
-        retryCount,
-        error: error instanceof Error ? error.message : error
-    };
+  const { groupId, memberId, broker, error, retryCount } = log;
+  return {
+    namespace,
+    label,
+    groupId,
+    memberId,
+    broker,
+    retryCount,
+    error: error instanceof Error ? error.message : error,
+  };
 }
 
 //# sourceMappingURL=kafka.client.js.map

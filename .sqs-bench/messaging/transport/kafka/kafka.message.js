@@ -1,42 +1,39 @@
 /** Length, attributes, time, offset, and the lengths of key, value and header list of one record, at their largest. */ const RECORD_OVERHEAD = 32;
 const HEADER_OVERHEAD = 8;
 /** A message as kafkajs sends it: its key decides the partition. */ export function recordOf({ key, headers, payload }) {
-    return {
-        key,
-        value: payload,
-        headers
-    };
+  return {
+    key,
+    value: payload,
+    headers,
+  };
 }
 /** What counts for the adapter's limit: payload and headers. */ export function contentBytesOf({ payload, headers }) {
-    let bytes = payload.length;
-    for (const [name, value] of Object.entries(headers))bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-    return bytes;
+  let bytes = payload.length;
+  for (const [name, value] of Object.entries(headers)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  return bytes;
 }
 /** What a record takes in a request, at most. */ export function recordBytesOf(message) {
-    return contentBytesOf(message) + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
+  return contentBytesOf(message) + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
 }
 /** A delivery of `topic`, in our name for it. */ export function deliveryOf(topic, partition, message, signal) {
-    return {
-        deliveryId: `${topic}/${partition}/${message.offset}`,
-        topic,
-        key: message.key === null ? null : message.key.toString('utf8'),
-        headers: headersOf(message.headers),
-        // Copied, because kafkajs' buffer is a window on the whole fetch, which one slow delivery would keep in memory.
-        payload: message.value === null ? Buffer.alloc(0) : Buffer.from(message.value),
-        signal
-    };
+  return {
+    deliveryId: `${topic}/${partition}/${message.offset}`,
+    topic,
+    key: message.key === null ? null : message.key.toString('utf8'),
+    headers: headersOf(message.headers),
+    // Copied, because kafkajs' buffer is a window on the whole fetch, which one slow delivery would keep in memory.
+    payload: message.value === null ? Buffer.alloc(0) : Buffer.from(message.value),
+    signal,
+  };
 }
 /** A header that comes twice has its last value; one without a value is left out. */ function headersOf(headers) {
-    return Object.fromEntries(Object.entries(headers ?? {}).flatMap(([name, values])=>{
-        const value = Array.isArray(values) ? values.at(-1) : values;
-        // The types do not know that a header's value may be null.
-        return value === undefined || value === null ? [] : [
-            [
-                name,
-                typeof value === 'string' ? value : value.toString('utf8')
-            ]
-        ];
-    }));
+  return Object.fromEntries(
+    Object.entries(headers ?? {}).flatMap(([name, values]) => {
+      const value = Array.isArray(values) ? values.at(-1) : values;
+      // The types do not know that a header's value may be null.
+      return value === undefined || value === null ? [] : [[name, typeof value === 'string' ? value : value.toString('utf8')]];
+    }),
+  );
 }
 
 //# sourceMappingURL=kafka.message.js.map

@@ -5,13 +5,13 @@ let calm = false;
  * requests that wait although none does (kafkajs issue 1751). It is also what makes Node 24 warn of a negative
  * time-out. When a request does wait, kafkajs sets the timer as ever.
  */ export function calmTimers() {
-    if (calm) return;
-    calm = true;
-    const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/requestQueue/index.js');
-    const schedule = prototype.scheduleCheckPendingRequests;
-    prototype.scheduleCheckPendingRequests = function() {
-        if (this.pending.length > 0) schedule.call(this);
-    };
+  if (calm) return;
+  calm = true;
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/requestQueue/index.js');
+  const schedule = prototype.scheduleCheckPendingRequests;
+  prototype.scheduleCheckPendingRequests = function () {
+    if (this.pending.length > 0) schedule.call(this);
+  };
 }
 
 //# sourceMappingURL=kafkajs-timers.js.map

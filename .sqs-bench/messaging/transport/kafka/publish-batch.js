@@ -10,148 +10,146 @@ const MAX_REQUEST_RECORDS = 2_000;
  * records are taken or refused as a whole, then by halves. Records that were taken the first time are then there twice;
  * nothing is lost and no key is out of order.
  */ export class PublishBatch {
-    parts;
-    outcomes;
-    entries;
-    /** The first failure of each key; nothing of that key is sent after it. */ failedKeys = new Map();
-    /** Partitions that could not be reached. */ silent = new Map();
-    /** The first failure that is not a message's own fault. */ trouble;
-    /** The broker did not answer, so it need not be asked for the rest. */ cutOff;
-    constructor(messages, parts){
-        this.parts = parts;
-        this.outcomes = new Array(messages.length).fill(undefined);
-        this.entries = messages.map((message, index)=>({
-                index,
-                message,
-                orderedBy: `${message.topic}\0${message.key}`
-            }));
-    }
-    /** Whether something failed that is not a message's own fault. */ get interrupted() {
-        return this.trouble !== undefined;
-    }
-    async run() {
-        let chunk = [];
-        let bytes = 0;
-        for (const entry of this.entries){
-            if (!this.isDue(entry)) continue;
-            const size = recordBytesOf(entry.message);
-            if (chunk.length > 0 && (bytes + size > MAX_REQUEST_BYTES || chunk.length >= MAX_REQUEST_RECORDS)) {
-                await this.sendChunk(chunk);
-                chunk = [];
-                bytes = 0;
-                if (!this.isDue(entry)) continue;
-            }
-            chunk.push(entry);
-            bytes += size;
-        }
+  parts;
+  outcomes;
+  entries;
+  /** The first failure of each key; nothing of that key is sent after it. */ failedKeys = new Map();
+  /** Partitions that could not be reached. */ silent = new Map();
+  /** The first failure that is not a message's own fault. */ trouble;
+  /** The broker did not answer, so it need not be asked for the rest. */ cutOff;
+  constructor(messages, parts) {
+    this.parts = parts;
+    this.outcomes = new Array(messages.length).fill(undefined);
+    this.entries = messages.map((message, index) => ({
+      index,
+      message,
+      orderedBy: `${message.topic}\0${message.key}`,
+    }));
+  }
+  /** Whether something failed that is not a message's own fault. */ get interrupted() {
+    return this.trouble !== undefined;
+  }
+  async run() {
+    let chunk = [];
+    let bytes = 0;
+    for (const entry of this.entries) {
+      if (!this.isDue(entry)) continue;
+      const size = recordBytesOf(entry.message);
+      if (chunk.length > 0 && (bytes + size > MAX_REQUEST_BYTES || chunk.length >= MAX_REQUEST_RECORDS)) {
         await this.sendChunk(chunk);
-        return this.outcomes;
+        chunk = [];
+        bytes = 0;
+        if (!this.isDue(entry)) continue;
+      }
+      chunk.push(entry);
+      bytes += size;
     }
-    /** Whether the entry may be sent now; if not, it has been answered for. */ isDue(entry) {
-        const failed = this.failedKeys.get(entry.orderedBy);
-        if (failed && failed.entry.index < entry.index) {
-            this.outcomes[entry.index] = behind(entry, failed);
-            return false;
-        }
-        const unreached = this.parts.careful ? this.silent.get(this.parts.partitionOf(entry.message)) : this.cutOff;
-        if (unreached) {
-            this.fail([
-                entry
-            ], unreached);
-            return false;
-        }
-        const bytes = contentBytesOf(entry.message);
-        if (bytes > MAX_MESSAGE_BYTES) {
-            this.refuse(entry, `it has ${bytes} bytes, at most ${MAX_MESSAGE_BYTES} are accepted`);
-            return false;
-        }
-        return true;
+    await this.sendChunk(chunk);
+    return this.outcomes;
+  }
+  /** Whether the entry may be sent now; if not, it has been answered for. */ isDue(entry) {
+    const failed = this.failedKeys.get(entry.orderedBy);
+    if (failed && failed.entry.index < entry.index) {
+      this.outcomes[entry.index] = behind(entry, failed);
+      return false;
     }
-    async sendChunk(chunk) {
-        if (chunk.length === 0) return;
-        await (this.parts.careful ? this.attemptEach(chunk) : this.attempt(chunk));
+    const unreached = this.parts.careful ? this.silent.get(this.parts.partitionOf(entry.message)) : this.cutOff;
+    if (unreached) {
+      this.fail([entry], unreached);
+      return false;
     }
-    /** Each partition by itself. Topics go one after the other, because kafkajs loses sight of all of them while it looks for one that is unknown. */ async attemptEach(entries) {
-        for (const ofTopic of grouped(entries, ({ message })=>message.topic)){
-            await Promise.all(grouped(ofTopic, ({ message })=>this.parts.partitionOf(message)).map((group)=>this.attempt(group)));
-        }
+    const bytes = contentBytesOf(entry.message);
+    if (bytes > MAX_MESSAGE_BYTES) {
+      this.refuse(entry, `it has ${bytes} bytes, at most ${MAX_MESSAGE_BYTES} are accepted`);
+      return false;
     }
-    async attempt(group) {
-        const due = group.filter((entry)=>this.isDue(entry));
-        if (due.length === 0) return;
-        try {
-            await this.parts.send(due.map(({ message })=>message));
-        } catch (error) {
-            await this.isolate(due, error);
-        }
+    return true;
+  }
+  async sendChunk(chunk) {
+    if (chunk.length === 0) return;
+    await (this.parts.careful ? this.attemptEach(chunk) : this.attempt(chunk));
+  }
+  /** Each partition by itself. Topics go one after the other, because kafkajs loses sight of all of them while it looks for one that is unknown. */ async attemptEach(
+    entries,
+  ) {
+    for (const ofTopic of grouped(entries, ({ message }) => message.topic)) {
+      await Promise.all(grouped(ofTopic, ({ message }) => this.parts.partitionOf(message)).map((group) => this.attempt(group)));
     }
-    async isolate(due, error) {
-        const type = protocolTypeOf(error);
-        if (type === undefined) {
-            this.failAll(due, error);
-            this.cutOff ??= this.trouble;
-            return;
-        }
-        if (new Set(due.map(({ message })=>this.parts.partitionOf(message))).size > 1) {
-            await this.attemptEach(due);
-            return;
-        }
-        const [first] = due;
-        if (isTopicFault(type) && !this.parts.isKnown(first.message.topic)) {
-            for (const entry of due){
-                if (this.isDue(entry)) this.refuse(entry, `Kafka has no topic "${entry.message.topic}" for this user`, error);
-            }
-        } else if (!isRecordFault(type)) this.failAll(due, error);
-        else if (due.length === 1) this.refuse(first, error.message, error);
-        else {
-            const half = Math.ceil(due.length / 2);
-            await this.attempt(due.slice(0, half));
-            await this.attempt(due.slice(half));
-        }
+  }
+  async attempt(group) {
+    const due = group.filter((entry) => this.isDue(entry));
+    if (due.length === 0) return;
+    try {
+      await this.parts.send(due.map(({ message }) => message));
+    } catch (error) {
+      await this.isolate(due, error);
     }
-    failAll(due, cause) {
-        const failure = this.parts.unavailable(cause);
-        this.trouble ??= failure;
-        for (const { message } of due)this.silent.set(this.parts.partitionOf(message), failure);
-        this.fail(due, failure);
+  }
+  async isolate(due, error) {
+    const type = protocolTypeOf(error);
+    if (type === undefined) {
+      this.failAll(due, error);
+      this.cutOff ??= this.trouble;
+      return;
     }
-    refuse(entry, reason, cause) {
-        this.fail([
-            entry
-        ], new MessageRejectedError(`Kafka cannot take event ${entry.message.eventId} on topic "${entry.message.topic}": ${reason}`, {
-            cause
-        }));
+    if (new Set(due.map(({ message }) => this.parts.partitionOf(message))).size > 1) {
+      await this.attemptEach(due);
+      return;
     }
-    fail(entries, error) {
-        for (const entry of entries){
-            this.outcomes[entry.index] = error;
-            const former = this.failedKeys.get(entry.orderedBy);
-            if (!former || entry.index < former.entry.index) this.failedKeys.set(entry.orderedBy, {
-                entry,
-                error
-            });
-        }
+    const [first] = due;
+    if (isTopicFault(type) && !this.parts.isKnown(first.message.topic)) {
+      for (const entry of due) {
+        if (this.isDue(entry)) this.refuse(entry, `Kafka has no topic "${entry.message.topic}" for this user`, error);
+      }
+    } else if (!isRecordFault(type)) this.failAll(due, error);
+    else if (due.length === 1) this.refuse(first, error.message, error);
+    else {
+      const half = Math.ceil(due.length / 2);
+      await this.attempt(due.slice(0, half));
+      await this.attempt(due.slice(half));
     }
+  }
+  failAll(due, cause) {
+    const failure = this.parts.unavailable(cause);
+    this.trouble ??= failure;
+    for (const { message } of due) this.silent.set(this.parts.partitionOf(message), failure);
+    this.fail(due, failure);
+  }
+  refuse(entry, reason, cause) {
+    this.fail(
+      [entry],
+      new MessageRejectedError(`Kafka cannot take event ${entry.message.eventId} on topic "${entry.message.topic}": ${reason}`, {
+        cause,
+      }),
+    );
+  }
+  fail(entries, error) {
+    for (const entry of entries) {
+      this.outcomes[entry.index] = error;
+      const former = this.failedKeys.get(entry.orderedBy);
+      if (!former || entry.index < former.entry.index)
+        this.failedKeys.set(entry.orderedBy, {
+          entry,
+          error,
+        });
+    }
+  }
 }
 function grouped(entries, by) {
-    const groups = new Map();
-    for (const entry of entries){
-        const name = by(entry);
-        const group = groups.get(name);
-        if (group) group.push(entry);
-        else groups.set(name, [
-            entry
-        ]);
-    }
-    return [
-        ...groups.values()
-    ];
+  const groups = new Map();
+  for (const entry of entries) {
+    const name = by(entry);
+    const group = groups.get(name);
+    if (group) group.push(entry);
+    else groups.set(name, [entry]);
+  }
+  return [...groups.values()];
 }
 function behind({ message }, failed) {
-    if (!(failed.error instanceof MessageRejectedError)) return failed.error;
-    return new MessageRejectedError(`event ${message.eventId} was not sent, because ${failed.entry.message.eventId} before it was refused`, {
-        cause: failed.error
-    });
+  if (!(failed.error instanceof MessageRejectedError)) return failed.error;
+  return new MessageRejectedError(`event ${message.eventId} was not sent, because ${failed.entry.message.eventId} before it was refused`, {
+    cause: failed.error,
+  });
 }
 
 //# sourceMappingURL=publish-batch.js.map

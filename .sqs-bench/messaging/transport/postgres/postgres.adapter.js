@@ -3,53 +3,59 @@ import { bucketOf } from '../../event/key-hash.js';
 import { PostgresSubscription } from './postgres.subscription.js';
 const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
 /** Subject of the hint that a queue has messages. */ export function queueSubject(queue) {
-    return `queue:${queue}`;
+  return `queue:${queue}`;
 }
 /**
  * BROKER=postgres: each group has a queue of rows. The relay moves rows there inside the database, in one
  * statement, so there is no moment at which an event is in neither or in both.
  */ export class PostgresAdapter {
-    settings;
-    maxMessageBytes = MAX_MESSAGE_BYTES;
-    subscriptions = [];
-    constructor(settings){
-        this.settings = settings;
-    }
-    async open(topology) {
-        this.subscriptions = topology.subscriptions;
-        await this.check();
-    }
-    async publish(messages) {
-        const outcomes = messages.map((message)=>this.refusal(message));
-        const accepted = messages.filter((_, index)=>outcomes[index] === undefined);
-        const entries = accepted.flatMap((message)=>this.queuesOf(message.topic).map((queue)=>({
-                    queue,
-                    message
-                })));
-        if (entries.length > 0) {
-            await this.settings.database.query(`INSERT INTO queued_message (queue, lane, id, event_id, topic, type, key, headers, payload, created_at)
+  settings;
+  maxMessageBytes = MAX_MESSAGE_BYTES;
+  subscriptions = [];
+  constructor(settings) {
+    this.settings = settings;
+  }
+  async open(topology) {
+    this.subscriptions = topology.subscriptions;
+    await this.check();
+  }
+  async publish(messages) {
+    const outcomes = messages.map((message) => this.refusal(message));
+    const accepted = messages.filter((_, index) => outcomes[index] === undefined);
+    const entries = accepted.flatMap((message) =>
+      this.queuesOf(message.topic).map((queue) => ({
+        queue,
+        message,
+      })),
+    );
+    if (entries.length > 0) {
+      await this.settings.database.query(
+        `INSERT INTO queued_message (queue, lane, id, event_id, topic, type, key, headers, payload, created_at)
          SELECT e.queue, e.lane, nextval(pg_get_serial_sequence('outbox', 'id')), e.event_id, e.topic, e.type, e.key, e.headers, e.payload, clock_timestamp()
          FROM unnest($1::text[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[])
-           WITH ORDINALITY AS e(queue, lane, event_id, topic, type, key, headers, payload, position) ORDER BY e.position`, [
-                entries.map(({ queue })=>queue),
-                entries.map(({ message })=>bucketOf(message.key, this.settings.lanes)),
-                entries.map(({ message })=>message.eventId),
-                entries.map(({ message })=>message.topic),
-                entries.map(({ message })=>message.type),
-                entries.map(({ message })=>message.key),
-                entries.map(({ message })=>JSON.stringify(message.headers)),
-                entries.map(({ message })=>message.payload)
-            ]);
-        }
-        this.hint(accepted.map(({ topic })=>topic));
-        return outcomes;
+           WITH ORDINALITY AS e(queue, lane, event_id, topic, type, key, headers, payload, position) ORDER BY e.position`,
+        [
+          entries.map(({ queue }) => queue),
+          entries.map(({ message }) => bucketOf(message.key, this.settings.lanes)),
+          entries.map(({ message }) => message.eventId),
+          entries.map(({ message }) => message.topic),
+          entries.map(({ message }) => message.type),
+          entries.map(({ message }) => message.key),
+          entries.map(({ message }) => JSON.stringify(message.headers)),
+          entries.map(({ message }) => message.payload),
+        ],
+      );
     }
-    /**
+    this.hint(accepted.map(({ topic }) => topic));
+    return outcomes;
+  }
+  /**
    * One statement deletes the rows and inserts one copy for each group of their topic. Two movers at once (an
    * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone.
    */ async moveOutbox(request) {
-        const { lanes, topics, heldKeys, limit } = request;
-        const [result] = await this.settings.database.query(`WITH head AS (
+    const { lanes, topics, heldKeys, limit } = request;
+    const [result] = await this.settings.database.query(
+      `WITH head AS (
          SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
          CROSS JOIN LATERAL (
            SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND topic = ANY($2::text[])
@@ -62,56 +68,58 @@ const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
          SELECT sub.queue, taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
          FROM taken JOIN unnest($4::text[], $5::text[]) AS sub(queue, topic) ON sub.topic = taken.topic
        )
-       SELECT count(*)::int AS moved, min(created_at) AS oldest, array_agg(DISTINCT topic) AS topics FROM taken`, [
-            lanes,
-            topics,
-            Math.ceil(limit / lanes.length),
-            this.subscriptions.map((subscription)=>this.queueOf(subscription)),
-            this.subscriptions.map(({ topic })=>topic),
-            ...heldKeys.length > 0 ? [
-                heldKeys
-            ] : []
-        ]);
-        this.hint(result?.topics ?? []);
-        return {
-            moved: result?.moved ?? 0,
-            oldestCreatedAt: result?.oldest ?? null
-        };
-    }
-    async subscribe(subscription, deliver, options) {
-        const active = new PostgresSubscription(this.settings, subscription, this.queueOf(subscription), deliver, options);
-        await active.start();
-        return active;
-    }
-    async lag(subscription) {
-        const [row] = await this.settings.database.query('SELECT count(*)::int AS lag FROM queued_message WHERE queue = $1', [
-            this.queueOf(subscription)
-        ]);
-        return row?.lag ?? 0;
-    }
-    async check() {
-        await this.settings.database.query('SELECT 1').catch((cause)=>{
-            throw new BrokerUnavailableError('PostgreSQL, which is the broker too, does not answer', {
-                cause
-            });
-        });
-    }
-    close() {
-        return Promise.resolve(); // the connections belong to DatabasePool
-    }
-    refusal(message) {
-        const bytes = messageBytes(message);
-        return bytes > MAX_MESSAGE_BYTES ? new MessageRejectedError(`event ${message.eventId} has ${bytes} bytes; a queue takes ${MAX_MESSAGE_BYTES}`) : undefined;
-    }
-    hint(topics) {
-        for (const queue of new Set(topics.flatMap((topic)=>this.queuesOf(topic))))this.settings.notifications.notify(queueSubject(queue));
-    }
-    queuesOf(topic) {
-        return this.subscriptions.filter((subscription)=>subscription.topic === topic).map((subscription)=>this.queueOf(subscription));
-    }
-    queueOf({ group, topic }) {
-        return `${this.settings.namespace}.${group}.${topic}`;
-    }
+       SELECT count(*)::int AS moved, min(created_at) AS oldest, array_agg(DISTINCT topic) AS topics FROM taken`,
+      [
+        lanes,
+        topics,
+        Math.ceil(limit / lanes.length),
+        this.subscriptions.map((subscription) => this.queueOf(subscription)),
+        this.subscriptions.map(({ topic }) => topic),
+        ...(heldKeys.length > 0 ? [heldKeys] : []),
+      ],
+    );
+    this.hint(result?.topics ?? []);
+    return {
+      moved: result?.moved ?? 0,
+      oldestCreatedAt: result?.oldest ?? null,
+    };
+  }
+  async subscribe(subscription, deliver, options) {
+    const active = new PostgresSubscription(this.settings, subscription, this.queueOf(subscription), deliver, options);
+    await active.start();
+    return active;
+  }
+  async lag(subscription) {
+    const [row] = await this.settings.database.query('SELECT count(*)::int AS lag FROM queued_message WHERE queue = $1', [
+      this.queueOf(subscription),
+    ]);
+    return row?.lag ?? 0;
+  }
+  async check() {
+    await this.settings.database.query('SELECT 1').catch((cause) => {
+      throw new BrokerUnavailableError('PostgreSQL, which is the broker too, does not answer', {
+        cause,
+      });
+    });
+  }
+  close() {
+    return Promise.resolve(); // the connections belong to DatabasePool
+  }
+  refusal(message) {
+    const bytes = messageBytes(message);
+    return bytes > MAX_MESSAGE_BYTES
+      ? new MessageRejectedError(`event ${message.eventId} has ${bytes} bytes; a queue takes ${MAX_MESSAGE_BYTES}`)
+      : undefined;
+  }
+  hint(topics) {
+    for (const queue of new Set(topics.flatMap((topic) => this.queuesOf(topic)))) this.settings.notifications.notify(queueSubject(queue));
+  }
+  queuesOf(topic) {
+    return this.subscriptions.filter((subscription) => subscription.topic === topic).map((subscription) => this.queueOf(subscription));
+  }
+  queueOf({ group, topic }) {
+    return `${this.settings.namespace}.${group}.${topic}`;
+  }
 }
 
 //# sourceMappingURL=postgres.adapter.js.map

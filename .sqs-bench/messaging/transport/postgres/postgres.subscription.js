@@ -7,161 +7,167 @@ const TROUBLE_POLL_MS = 250;
  * out what is in flight here, and begins at the lane's head again each time, so a row of a key is delivered only
  * after the earlier ones of that key were delivered. Nothing is locked while a handler works.
  */ export class PostgresSubscription {
-    settings;
-    subscription;
-    queue;
-    deliver;
-    options;
-    leases;
-    inFlight = new Map();
-    settledRows = [];
-    /** Settled and not yet deleted: still to be left out of reads. */ undeleted = new Set();
-    deleting;
-    loop;
-    wakeUp;
-    awake = false;
-    closing = false;
-    unlisten;
-    constructor(settings, subscription, queue, deliver, options){
-        this.settings = settings;
-        this.subscription = subscription;
-        this.queue = queue;
-        this.deliver = deliver;
-        this.options = options;
-        this.leases = new LaneLeases(settings.database, {
-            pool: `queue:${queue}`,
-            lanes: settings.lanes,
-            owner: settings.instance,
-            leaseMs: settings.postgres.leaseMs,
-            logger: settings.logger,
-            onChange: ()=>{
-                this.abortLost();
-                this.wake();
-            }
-        });
-    }
-    async start() {
-        await this.leases.start();
-        this.unlisten = this.settings.notifications.listen(queueSubject(this.queue), ()=>this.wake());
-        this.loop = this.run();
-    }
-    async close() {
-        this.closing = true;
-        this.unlisten?.();
+  settings;
+  subscription;
+  queue;
+  deliver;
+  options;
+  leases;
+  inFlight = new Map();
+  settledRows = [];
+  /** Settled and not yet deleted: still to be left out of reads. */ undeleted = new Set();
+  deleting;
+  loop;
+  wakeUp;
+  awake = false;
+  closing = false;
+  unlisten;
+  constructor(settings, subscription, queue, deliver, options) {
+    this.settings = settings;
+    this.subscription = subscription;
+    this.queue = queue;
+    this.deliver = deliver;
+    this.options = options;
+    this.leases = new LaneLeases(settings.database, {
+      pool: `queue:${queue}`,
+      lanes: settings.lanes,
+      owner: settings.instance,
+      leaseMs: settings.postgres.leaseMs,
+      logger: settings.logger,
+      onChange: () => {
+        this.abortLost();
         this.wake();
-        await this.loop;
-        while(this.inFlight.size > 0 || this.settledRows.length > 0){
-            await this.flush().catch((error)=>{
-                this.settings.logger.warn({
-                    err: error,
-                    queue: this.queue
-                }, 'handled messages could not be deleted; they come again and are recognised');
-                this.settledRows = [];
-            });
-            if (this.inFlight.size > 0) await this.sleep(POLL_MS);
-        }
-        await this.leases.stop();
+      },
+    });
+  }
+  async start() {
+    await this.leases.start();
+    this.unlisten = this.settings.notifications.listen(queueSubject(this.queue), () => this.wake());
+    this.loop = this.run();
+  }
+  async close() {
+    this.closing = true;
+    this.unlisten?.();
+    this.wake();
+    await this.loop;
+    while (this.inFlight.size > 0 || this.settledRows.length > 0) {
+      await this.flush().catch((error) => {
+        this.settings.logger.warn(
+          {
+            err: error,
+            queue: this.queue,
+          },
+          'handled messages could not be deleted; they come again and are recognised',
+        );
+        this.settledRows = [];
+      });
+      if (this.inFlight.size > 0) await this.sleep(POLL_MS);
     }
-    async run() {
-        while(!this.closing){
-            this.awake = false;
-            try {
-                await this.flush();
-                const room = this.options.maxInFlight - this.inFlight.size;
-                const lanes = this.leases.owned();
-                const rows = room > 0 && lanes.length > 0 ? await this.read(lanes, room) : [];
-                for (const row of rows)this.hand(row);
-                if (rows.length === 0) await this.sleep(POLL_MS);
-            } catch (error) {
-                this.settings.logger.debug({
-                    err: error,
-                    queue: this.queue
-                }, 'the queue could not be read');
-                await this.sleep(TROUBLE_POLL_MS, true);
-            }
-        }
+    await this.leases.stop();
+  }
+  async run() {
+    while (!this.closing) {
+      this.awake = false;
+      try {
+        await this.flush();
+        const room = this.options.maxInFlight - this.inFlight.size;
+        const lanes = this.leases.owned();
+        const rows = room > 0 && lanes.length > 0 ? await this.read(lanes, room) : [];
+        for (const row of rows) this.hand(row);
+        if (rows.length === 0) await this.sleep(POLL_MS);
+      } catch (error) {
+        this.settings.logger.debug(
+          {
+            err: error,
+            queue: this.queue,
+          },
+          'the queue could not be read',
+        );
+        await this.sleep(TROUBLE_POLL_MS, true);
+      }
     }
-    read(lanes, room) {
-        const out = [
-            ...this.inFlight.keys(),
-            ...this.undeleted
-        ];
-        return this.settings.database.query(`SELECT row.* FROM unnest($2::smallint[]) AS wanted(lane)
+  }
+  read(lanes, room) {
+    const out = [...this.inFlight.keys(), ...this.undeleted];
+    return this.settings.database.query(
+      `SELECT row.* FROM unnest($2::smallint[]) AS wanted(lane)
        CROSS JOIN LATERAL (
          SELECT lane, id, event_id, type, key, headers, payload FROM queued_message
          WHERE queue = $1 AND queued_message.lane = wanted.lane AND id <> ALL($4::bigint[]) ORDER BY queue, lane, id LIMIT $3
-       ) AS row LIMIT $5`, [
-            this.queue,
-            lanes,
-            Math.max(1, Math.ceil(room / lanes.length)),
-            out,
-            room
-        ]);
-    }
-    hand(row) {
-        const abort = new AbortController();
-        this.inFlight.set(row.id, {
-            lane: row.lane,
-            abort
+       ) AS row LIMIT $5`,
+      [this.queue, lanes, Math.max(1, Math.ceil(room / lanes.length)), out, room],
+    );
+  }
+  hand(row) {
+    const abort = new AbortController();
+    this.inFlight.set(row.id, {
+      lane: row.lane,
+      abort,
+    });
+    void this.deliver({
+      deliveryId: `${this.queue}/${row.id}`,
+      topic: this.subscription.topic,
+      key: row.key,
+      headers: JSON.parse(row.headers),
+      payload: row.payload,
+      signal: abort.signal,
+    }).then((settlement) => {
+      this.inFlight.delete(row.id);
+      if (settlement === 'settled') {
+        this.undeleted.add(row.id);
+        this.settledRows.push({
+          lane: row.lane,
+          id: row.id,
         });
-        void this.deliver({
-            deliveryId: `${this.queue}/${row.id}`,
-            topic: this.subscription.topic,
-            key: row.key,
-            headers: JSON.parse(row.headers),
-            payload: row.payload,
-            signal: abort.signal
-        }).then((settlement)=>{
-            this.inFlight.delete(row.id);
-            if (settlement === 'settled') {
-                this.undeleted.add(row.id);
-                this.settledRows.push({
-                    lane: row.lane,
-                    id: row.id
-                });
-            }
-            this.wake();
-        });
+      }
+      this.wake();
+    });
+  }
+  /** Deletes what is settled; a row that could not be deleted comes again and is recognised by the inbox. */ async flush() {
+    await this.deleting;
+    if (this.settledRows.length === 0) return;
+    const rows = this.settledRows;
+    this.settledRows = [];
+    this.deleting = this.settings.database
+      .query(
+        'DELETE FROM queued_message USING unnest($2::smallint[], $3::bigint[]) AS done(lane, id) WHERE queue = $1 AND queued_message.lane = done.lane AND queued_message.id = done.id',
+        [this.queue, rows.map(({ lane }) => lane), rows.map(({ id }) => id)],
+      )
+      .then(
+        () => {
+          for (const { id } of rows) this.undeleted.delete(id);
+        },
+        (error) => {
+          this.settledRows.push(...rows);
+          throw error;
+        },
+      )
+      .finally(() => (this.deleting = undefined));
+    await this.deleting;
+  }
+  abortLost() {
+    for (const { lane, abort } of this.inFlight.values())
+      if (!this.leases.holds(lane) && !this.closing) abort.abort(new Error('the lease on the lane was lost'));
+  }
+  wake() {
+    this.awake = true;
+    this.wakeUp?.();
+  }
+  async sleep(ms, deaf = false) {
+    if (this.awake && !deaf) {
+      this.awake = false;
+      return;
     }
-    /** Deletes what is settled; a row that could not be deleted comes again and is recognised by the inbox. */ async flush() {
-        await this.deleting;
-        if (this.settledRows.length === 0) return;
-        const rows = this.settledRows;
-        this.settledRows = [];
-        this.deleting = this.settings.database.query('DELETE FROM queued_message USING unnest($2::smallint[], $3::bigint[]) AS done(lane, id) WHERE queue = $1 AND queued_message.lane = done.lane AND queued_message.id = done.id', [
-            this.queue,
-            rows.map(({ lane })=>lane),
-            rows.map(({ id })=>id)
-        ]).then(()=>{
-            for (const { id } of rows)this.undeleted.delete(id);
-        }, (error)=>{
-            this.settledRows.push(...rows);
-            throw error;
-        }).finally(()=>this.deleting = undefined);
-        await this.deleting;
-    }
-    abortLost() {
-        for (const { lane, abort } of this.inFlight.values())if (!this.leases.holds(lane) && !this.closing) abort.abort(new Error('the lease on the lane was lost'));
-    }
-    wake() {
-        this.awake = true;
-        this.wakeUp?.();
-    }
-    async sleep(ms, deaf = false) {
-        if (this.awake && !deaf) {
-            this.awake = false;
-            return;
-        }
-        await new Promise((resolve)=>{
-            const timer = setTimeout(resolve, ms);
-            this.wakeUp = ()=>{
-                if (deaf && !this.closing) return;
-                clearTimeout(timer);
-                resolve();
-            };
-        });
-        this.wakeUp = undefined;
-    }
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.wakeUp = () => {
+        if (deaf && !this.closing) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.wakeUp = undefined;
+  }
 }
 
 //# sourceMappingURL=postgres.subscription.js.map

@@ -10,92 +10,87 @@ const CHECK_TIMEOUT_MS = 4_800;
  * consumer, and a key always goes into the same one. One connection publishes and another one consumes, because
  * the broker stops reading from a connection that publishes while an alarm is on.
  */ export class RabbitmqAdapter {
-    settings;
-    maxMessageBytes = MAX_MESSAGE_BYTES;
-    publishing;
-    /** Shared by all subscriptions, and by whatever must work while an alarm is on. */ consuming;
-    names;
-    topology;
-    publisher;
-    subscriptions = new Set();
-    routes = {
-        topics: new Set(),
-        withReaders: new Set()
+  settings;
+  maxMessageBytes = MAX_MESSAGE_BYTES;
+  publishing;
+  /** Shared by all subscriptions, and by whatever must work while an alarm is on. */ consuming;
+  names;
+  topology;
+  publisher;
+  subscriptions = new Set();
+  routes = {
+    topics: new Set(),
+    withReaders: new Set(),
+  };
+  constructor(settings) {
+    this.settings = settings;
+    this.publishing = new RabbitmqConnection(settings, 'publish');
+    this.consuming = new RabbitmqConnection(settings, 'consume');
+    this.names = new RabbitmqNames(settings.namespace, settings.rabbitmq.queuesPerGroup);
+    this.topology = new RabbitmqTopology(this.consuming, this.names, settings);
+    this.publisher = new RabbitmqPublisher({
+      connection: this.publishing,
+      names: this.names,
+      confirmTimeoutMs: settings.rabbitmq.confirmTimeoutMs,
+    });
+  }
+  async open(topology) {
+    const { topics, deadLetterTopics, subscriptions } = topology;
+    this.routes = {
+      topics: new Set([...topics, ...deadLetterTopics]),
+      withReaders: new Set([...subscriptions.map(({ topic }) => topic), ...deadLetterTopics]),
     };
-    constructor(settings){
-        this.settings = settings;
-        this.publishing = new RabbitmqConnection(settings, 'publish');
-        this.consuming = new RabbitmqConnection(settings, 'consume');
-        this.names = new RabbitmqNames(settings.namespace, settings.rabbitmq.queuesPerGroup);
-        this.topology = new RabbitmqTopology(this.consuming, this.names, settings);
-        this.publisher = new RabbitmqPublisher({
-            connection: this.publishing,
-            names: this.names,
-            confirmTimeoutMs: settings.rabbitmq.confirmTimeoutMs
-        });
-    }
-    async open(topology) {
-        const { topics, deadLetterTopics, subscriptions } = topology;
-        this.routes = {
-            topics: new Set([
-                ...topics,
-                ...deadLetterTopics
-            ]),
-            withReaders: new Set([
-                ...subscriptions.map(({ topic })=>topic),
-                ...deadLetterTopics
-            ])
-        };
-        await this.topology.open(topology);
-    }
-    publish(messages) {
-        return this.publisher.publish(messages, this.routes);
-    }
-    async subscribe(subscription, deliver, options) {
-        // Queues that were deleted meanwhile are made again.
-        await this.topology.ensureSubscription(subscription);
-        const active = new RabbitmqSubscription(subscription, deliver, options, {
-            connection: this.consuming,
-            names: this.names,
-            deliveryLimit: this.settings.rabbitmq.deliveryLimit,
-            logger: this.settings.logger,
-            onEnd: ()=>this.subscriptions.delete(active)
-        });
-        this.subscriptions.add(active);
-        await active.start();
-        return active;
-    }
-    async check() {
-        await within(CHECK_TIMEOUT_MS, 'RabbitMQ did not answer', this.consuming.onChannel(()=>Promise.resolve()));
-    }
-    /**
+    await this.topology.open(topology);
+  }
+  publish(messages) {
+    return this.publisher.publish(messages, this.routes);
+  }
+  async subscribe(subscription, deliver, options) {
+    // Queues that were deleted meanwhile are made again.
+    await this.topology.ensureSubscription(subscription);
+    const active = new RabbitmqSubscription(subscription, deliver, options, {
+      connection: this.consuming,
+      names: this.names,
+      deliveryLimit: this.settings.rabbitmq.deliveryLimit,
+      logger: this.settings.logger,
+      onEnd: () => this.subscriptions.delete(active),
+    });
+    this.subscriptions.add(active);
+    await active.start();
+    return active;
+  }
+  async check() {
+    await within(
+      CHECK_TIMEOUT_MS,
+      'RabbitMQ did not answer',
+      this.consuming.onChannel(() => Promise.resolve()),
+    );
+  }
+  /**
    * What waits in the subscription's queues, and what this instance holds. AMQP does not tell what other instances
    * hold unacknowledged: at most PREFETCH a queue are missing.
    */ async lag({ group, topic }) {
-        const queues = [
-            ...this.names.queues({
-                group,
-                topic
-            }),
-            this.names.undeliverable({
-                group,
-                topic
-            })
-        ];
-        const ready = await this.consuming.onChannel((channel)=>Promise.all(queues.map((queue)=>channel.checkQueue(queue)))).catch((error)=>{
-            throw unavailable(`the lag of group "${group}" on topic "${topic}" is not known`, error);
-        });
-        const held = [
-            ...this.subscriptions
-        ].filter(({ subscription })=>subscription.group === group && subscription.topic === topic);
-        return ready.reduce((sum, { messageCount })=>sum + messageCount, 0) + held.reduce((sum, { pending })=>sum + pending, 0);
-    }
-    async close() {
-        await Promise.all([
-            this.publishing.close(),
-            this.consuming.close()
-        ]);
-    }
+    const queues = [
+      ...this.names.queues({
+        group,
+        topic,
+      }),
+      this.names.undeliverable({
+        group,
+        topic,
+      }),
+    ];
+    const ready = await this.consuming
+      .onChannel((channel) => Promise.all(queues.map((queue) => channel.checkQueue(queue))))
+      .catch((error) => {
+        throw unavailable(`the lag of group "${group}" on topic "${topic}" is not known`, error);
+      });
+    const held = [...this.subscriptions].filter(({ subscription }) => subscription.group === group && subscription.topic === topic);
+    return ready.reduce((sum, { messageCount }) => sum + messageCount, 0) + held.reduce((sum, { pending }) => sum + pending, 0);
+  }
+  async close() {
+    await Promise.all([this.publishing.close(), this.consuming.close()]);
+  }
 }
 
 //# sourceMappingURL=rabbitmq.adapter.js.map

@@ -9,174 +9,194 @@ const LINGER_MS = 1_000;
  * One connection to the broker, made when it is first needed and made anew after it was lost. Whoever
  * holds a channel learns of the loss by the channel's own `close`.
  */ export class RabbitmqConnection {
-    settings;
-    purpose;
-    opening;
-    model;
-    lastError;
-    ended = false;
-    /** Why the broker takes no messages from this connection at the moment: an alarm of memory or disk. */ alarm;
-    constructor(settings, purpose){
-        this.settings = settings;
-        this.purpose = purpose;
+  settings;
+  purpose;
+  opening;
+  model;
+  lastError;
+  ended = false;
+  /** Why the broker takes no messages from this connection at the moment: an alarm of memory or disk. */ alarm;
+  constructor(settings, purpose) {
+    this.settings = settings;
+    this.purpose = purpose;
+  }
+  /** The alarm because of which the broker does not read from this connection, if there is one. */ get blockedBy() {
+    return this.alarm;
+  }
+  /** Why the connection was lost last. */ get lossReason() {
+    return this.lastError;
+  }
+  async channel() {
+    return this.guard(await this.whenOpen((model) => model.createChannel()));
+  }
+  async confirmChannel() {
+    return this.guard(await this.whenOpen((model) => model.createConfirmChannel()));
+  }
+  /** Runs `work` on a channel of its own, in bounded time: the broker closes a channel for many a question it answers with no. */ async onChannel(
+    work,
+  ) {
+    const channel = await this.channel();
+    try {
+      return await answered(work(channel));
+    } finally {
+      await closeChannel(channel);
     }
-    /** The alarm because of which the broker does not read from this connection, if there is one. */ get blockedBy() {
-        return this.alarm;
+  }
+  /** Gives the connection up without the broker's consent: nothing that it still says will be heard. */ drop(reason) {
+    const { model } = this;
+    if (!model) return;
+    this.lost(model, reason);
+    destroySocket(model, reason);
+  }
+  /** Ends in bounded time, whether the broker listens or not. */ async close() {
+    this.ended = true;
+    const model = this.model ?? (await this.opening?.catch(() => undefined)); // a connection that failed to open needs no closing
+    if (!model) return;
+    try {
+      await within(CLOSE_TIMEOUT_MS, 'RabbitMQ did not answer the end of the connection', model.close());
+    } catch (error) {
+      this.settings.logger.debug(
+        {
+          err: error,
+        },
+        'the connection to RabbitMQ ended without a farewell',
+      );
     }
-    /** Why the connection was lost last. */ get lossReason() {
-        return this.lastError;
+    destroySocket(model, new Error('closed'));
+  }
+  async whenOpen(use) {
+    if (this.ended) throw new BrokerUnavailableError('the connection to RabbitMQ was closed for good');
+    const model = await (this.opening ??= this.connect());
+    try {
+      return await use(model);
+    } catch (error) {
+      throw unavailable('the connection to RabbitMQ was lost', this.lastError ?? error);
     }
-    async channel() {
-        return this.guard(await this.whenOpen((model)=>model.createChannel()));
+  }
+  async connect() {
+    const { rabbitmq, instance, logger } = this.settings;
+    let attempt;
+    let model;
+    try {
+      attempt = amqp.connect(address(rabbitmq.url, rabbitmq.heartbeatSeconds), {
+        timeout: CONNECT_TIMEOUT_MS,
+        noDelay: true,
+        keepAlive: true,
+        clientProperties: {
+          connection_name: `waybill ${this.purpose} ${instance}`,
+        },
+        rejectUnauthorized: true,
+        ...(rabbitmq.ca !== undefined && {
+          ca: [rabbitmq.ca],
+        }),
+      });
+      model = await within(CONNECT_TIMEOUT_MS + 500, 'no answer', attempt);
+    } catch (error) {
+      this.opening = undefined;
+      attempt?.then((late) => destroySocket(late, error)).catch(() => undefined); // its failure is being reported here
+      throw unavailable('RabbitMQ cannot be reached', error, hintFor(error, rabbitmq.url));
     }
-    async confirmChannel() {
-        return this.guard(await this.whenOpen((model)=>model.createConfirmChannel()));
-    }
-    /** Runs `work` on a channel of its own, in bounded time: the broker closes a channel for many a question it answers with no. */ async onChannel(work) {
-        const channel = await this.channel();
-        try {
-            return await answered(work(channel));
-        } finally{
-            await closeChannel(channel);
-        }
-    }
-    /** Gives the connection up without the broker's consent: nothing that it still says will be heard. */ drop(reason) {
-        const { model } = this;
-        if (!model) return;
-        this.lost(model, reason);
-        destroySocket(model, reason);
-    }
-    /** Ends in bounded time, whether the broker listens or not. */ async close() {
-        this.ended = true;
-        const model = this.model ?? await this.opening?.catch(()=>undefined); // a connection that failed to open needs no closing
-        if (!model) return;
-        try {
-            await within(CLOSE_TIMEOUT_MS, 'RabbitMQ did not answer the end of the connection', model.close());
-        } catch (error) {
-            this.settings.logger.debug({
-                err: error
-            }, 'the connection to RabbitMQ ended without a farewell');
-        }
-        destroySocket(model, new Error('closed'));
-    }
-    async whenOpen(use) {
-        if (this.ended) throw new BrokerUnavailableError('the connection to RabbitMQ was closed for good');
-        const model = await (this.opening ??= this.connect());
-        try {
-            return await use(model);
-        } catch (error) {
-            throw unavailable('the connection to RabbitMQ was lost', this.lastError ?? error);
-        }
-    }
-    async connect() {
-        const { rabbitmq, instance, logger } = this.settings;
-        let attempt;
-        let model;
-        try {
-            attempt = amqp.connect(address(rabbitmq.url, rabbitmq.heartbeatSeconds), {
-                timeout: CONNECT_TIMEOUT_MS,
-                noDelay: true,
-                keepAlive: true,
-                clientProperties: {
-                    connection_name: `waybill ${this.purpose} ${instance}`
-                },
-                rejectUnauthorized: true,
-                ...rabbitmq.ca !== undefined && {
-                    ca: [
-                        rabbitmq.ca
-                    ]
-                }
-            });
-            model = await within(CONNECT_TIMEOUT_MS + 500, 'no answer', attempt);
-        } catch (error) {
-            this.opening = undefined;
-            attempt?.then((late)=>destroySocket(late, error)).catch(()=>undefined); // its failure is being reported here
-            throw unavailable('RabbitMQ cannot be reached', error, hintFor(error, rabbitmq.url));
-        }
-        this.lastError = undefined;
-        this.model = model;
-        model.on('error', (error)=>this.lastError = error);
-        model.on('close', (error)=>this.lost(model, error));
-        model.on('blocked', (reason)=>{
-            this.alarm = reason;
-            logger.warn({
-                reason
-            }, 'RabbitMQ takes no messages: an alarm is on; events wait in the outbox');
-        });
-        model.on('unblocked', ()=>{
-            this.alarm = undefined;
-            logger.info('RabbitMQ takes messages again');
-        });
-        logger.debug({
-            purpose: this.purpose
-        }, 'connected to RabbitMQ');
-        return model;
-    }
-    lost(model, error) {
-        if (this.model !== model) return;
-        if (error) this.lastError ??= error;
-        this.alarm = undefined;
-        this.model = undefined;
-        this.opening = undefined;
-        if (error) this.settings.logger.warn({
-            purpose: this.purpose,
-            err: error
-        }, 'the connection to RabbitMQ was lost');
-        // amqplib only half-closes the socket, which a dead peer never answers.
-        setTimeout(()=>destroySocket(model, new Error('closed')), LINGER_MS).unref();
-    }
-    /** A channel without a listener for `error` would end the process; what matters is said by its `close`. */ guard(channel) {
-        channel.on('error', (error)=>this.settings.logger.debug({
-                purpose: this.purpose,
-                err: error
-            }, 'RabbitMQ closed a channel'));
-        return channel;
-    }
+    this.lastError = undefined;
+    this.model = model;
+    model.on('error', (error) => (this.lastError = error));
+    model.on('close', (error) => this.lost(model, error));
+    model.on('blocked', (reason) => {
+      this.alarm = reason;
+      logger.warn(
+        {
+          reason,
+        },
+        'RabbitMQ takes no messages: an alarm is on; events wait in the outbox',
+      );
+    });
+    model.on('unblocked', () => {
+      this.alarm = undefined;
+      logger.info('RabbitMQ takes messages again');
+    });
+    logger.debug(
+      {
+        purpose: this.purpose,
+      },
+      'connected to RabbitMQ',
+    );
+    return model;
+  }
+  lost(model, error) {
+    if (this.model !== model) return;
+    if (error) this.lastError ??= error;
+    this.alarm = undefined;
+    this.model = undefined;
+    this.opening = undefined;
+    if (error)
+      this.settings.logger.warn(
+        {
+          purpose: this.purpose,
+          err: error,
+        },
+        'the connection to RabbitMQ was lost',
+      );
+    // amqplib only half-closes the socket, which a dead peer never answers.
+    setTimeout(() => destroySocket(model, new Error('closed')), LINGER_MS).unref();
+  }
+  /** A channel without a listener for `error` would end the process; what matters is said by its `close`. */ guard(channel) {
+    channel.on('error', (error) =>
+      this.settings.logger.debug(
+        {
+          purpose: this.purpose,
+          err: error,
+        },
+        'RabbitMQ closed a channel',
+      ),
+    );
+    return channel;
+  }
 }
 /** What the broker answers to a request about a queue, in bounded time. */ export function answered(request) {
-    return within(ANSWER_TIMEOUT_MS, 'RabbitMQ did not answer; a queue may be without a leader', request);
+  return within(ANSWER_TIMEOUT_MS, 'RabbitMQ did not answer; a queue may be without a leader', request);
 }
 /** Closes a channel that may be closed already; ends in bounded time. */ export async function closeChannel(channel) {
-    // amqplib never answers a `close` during which the connection is lost; the channel's own event always comes.
-    const gone = new Promise((resolve)=>channel.once('close', resolve));
-    // It fails only when the channel, or the server, is gone already.
-    await within(CLOSE_TIMEOUT_MS, 'RabbitMQ did not answer the end of a channel', Promise.race([
-        channel.close(),
-        gone
-    ])).catch(()=>undefined);
+  // amqplib never answers a `close` during which the connection is lost; the channel's own event always comes.
+  const gone = new Promise((resolve) => channel.once('close', resolve));
+  // It fails only when the channel, or the server, is gone already.
+  await within(CLOSE_TIMEOUT_MS, 'RabbitMQ did not answer the end of a channel', Promise.race([channel.close(), gone])).catch(
+    () => undefined,
+  );
 }
 /** The text and number that the broker closed a channel with. */ export function replyOf(error) {
-    const { code, message } = error;
-    return {
-        code: typeof code === 'number' ? code : undefined,
-        text: message
-    };
+  const { code, message } = error;
+  return {
+    code: typeof code === 'number' ? code : undefined,
+    text: message,
+  };
 }
 /** An outage as the port reports it; the cause's message never holds the address. */ export function unavailable(what, cause, cure = '') {
-    if (cause instanceof BrokerUnavailableError) return cause;
-    return new BrokerUnavailableError(`${what}: ${cause.message}${cure}`, {
-        cause
-    });
+  if (cause instanceof BrokerUnavailableError) return cause;
+  return new BrokerUnavailableError(`${what}: ${cause.message}${cure}`, {
+    cause,
+  });
 }
 function address(url, heartbeatSeconds) {
-    const parsed = URL.parse(url);
-    // The text itself may hold the password.
-    if (!parsed) throw new BrokerUnavailableError('RABBITMQ_URL is not a URL; it should look like amqp://user:password@host:5672');
-    parsed.searchParams.set('heartbeat', String(heartbeatSeconds));
-    return parsed.href;
+  const parsed = URL.parse(url);
+  // The text itself may hold the password.
+  if (!parsed) throw new BrokerUnavailableError('RABBITMQ_URL is not a URL; it should look like amqp://user:password@host:5672');
+  parsed.searchParams.set('heartbeat', String(heartbeatSeconds));
+  return parsed.href;
 }
 function hintFor(error, url) {
-    const text = `${error.message} ${String(error.code ?? '')}`;
-    if (/ACCESS[-_]REFUSED|\b403\b/.test(text)) return '; check user and password in RABBITMQ_URL';
-    if (/wrong version number|EPROTO/i.test(text)) return '; it does not speak TLS there: RABBITMQ_URL should begin with amqp://, or name the TLS port';
-    if (/certificate|self-signed|issuer/i.test(text)) return '; give the certificate authority to the configuration; checking is never switched off';
-    if (/closed abruptly|ECONNRESET/.test(text) && url.startsWith('amqp:')) return '; if it expects TLS there, RABBITMQ_URL must begin with amqps://';
-    return '';
+  const text = `${error.message} ${String(error.code ?? '')}`;
+  if (/ACCESS[-_]REFUSED|\b403\b/.test(text)) return '; check user and password in RABBITMQ_URL';
+  if (/wrong version number|EPROTO/i.test(text))
+    return '; it does not speak TLS there: RABBITMQ_URL should begin with amqp://, or name the TLS port';
+  if (/certificate|self-signed|issuer/i.test(text))
+    return '; give the certificate authority to the configuration; checking is never switched off';
+  if (/closed abruptly|ECONNRESET/.test(text) && url.startsWith('amqp:'))
+    return '; if it expects TLS there, RABBITMQ_URL must begin with amqps://';
+  return '';
 }
 function destroySocket(model, reason) {
-    // amqplib's types do not show the stream, and its API has no way to let go of a peer that does not answer.
-    const { stream } = model.connection;
-    if (stream && !stream.destroyed) stream.destroy(reason);
+  // amqplib's types do not show the stream, and its API has no way to let go of a peer that does not answer.
+  const { stream } = model.connection;
+  if (stream && !stream.destroyed) stream.destroy(reason);
 }
 
 //# sourceMappingURL=rabbitmq.connection.js.map

@@ -7,96 +7,98 @@ import { SqsSubscription } from './sqs.subscription.js';
 import { SqsTopology } from './sqs.topology.js';
 const CHECK_TIMEOUT_MS = 4_500;
 const LAG_TIMEOUT_MS = 5_000;
-const COUNTS = [
-    'ApproximateNumberOfMessages',
-    'ApproximateNumberOfMessagesNotVisible',
-    'ApproximateNumberOfMessagesDelayed'
-];
+const COUNTS = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible', 'ApproximateNumberOfMessagesDelayed'];
 /**
  * Each group has a FIFO queue per topic, and the publisher writes every event into all queues of its topic. The
  * key is the message group, which SQS hands out in order and locks while some of it is in hand.
  */ export class SqsAdapter {
-    settings;
-    connection;
-    topology;
-    publisher;
-    routes = new Map();
-    largest = largestPayload(DEFAULT_MAX_BYTES);
-    constructor(settings){
-        this.settings = settings;
-        this.connection = new SqsConnection(settings);
-        this.topology = new SqsTopology(this.connection, new SqsNames(settings.namespace), settings);
-        this.publisher = new SqsPublisher(this.connection, settings.logger);
+  settings;
+  connection;
+  topology;
+  publisher;
+  routes = new Map();
+  largest = largestPayload(DEFAULT_MAX_BYTES);
+  constructor(settings) {
+    this.settings = settings;
+    this.connection = new SqsConnection(settings);
+    this.topology = new SqsTopology(this.connection, new SqsNames(settings.namespace), settings);
+    this.publisher = new SqsPublisher(this.connection, settings.logger);
+  }
+  /** Until `open` has asked the queues, what the smallest ones take. */ get maxMessageBytes() {
+    return this.largest;
+  }
+  async open(topology) {
+    this.routes = await this.topology.open(topology);
+    const limits = [...this.routes.values()].flat().map(({ maxMessageBytes }) => maxMessageBytes);
+    if (limits.length > 0) this.largest = largestPayload(Math.min(...limits));
+  }
+  publish(messages) {
+    return this.publisher.publish(messages, this.routes, this.largest);
+  }
+  async subscribe(subscription, deliver, options) {
+    // Queues that were deleted meanwhile are made again.
+    const queues = await this.topology.ensureSubscription(subscription);
+    const { visibilityTimeoutSeconds: visibilitySeconds, maxReceiveCount } = this.settings.sqs;
+    const { connection } = this;
+    const { logger } = this.settings;
+    const active = new SqsSubscription(subscription, deliver, options, {
+      queues,
+      visibilitySeconds,
+      maxReceiveCount,
+      connection,
+      logger,
+    });
+    active.start();
+    return active;
+  }
+  async check() {
+    const known = [...this.routes.values()].flat()[0];
+    try {
+      await request(CHECK_TIMEOUT_MS, (options) =>
+        known
+          ? this.connection.settling.getQueueUrl(
+              {
+                QueueName: known.name,
+              },
+              options,
+            )
+          : this.connection.settling.listQueues(
+              {
+                MaxResults: 1,
+              },
+              options,
+            ),
+      );
+    } catch (error) {
+      if (isMissingQueue(error)) return; // it answers; whoever uses that queue says what is wrong with it
+      throw unavailable('SQS cannot be reached', error);
     }
-    /** Until `open` has asked the queues, what the smallest ones take. */ get maxMessageBytes() {
-        return this.largest;
+  }
+  async lag(subscription) {
+    try {
+      const { main, undeliverable } = await this.topology.queuesOf(subscription);
+      const counts = await Promise.all([main, undeliverable].map((queue) => this.count(queue)));
+      return counts.reduce((sum, count) => sum + count, 0);
+    } catch (error) {
+      throw unavailable(`the lag of group "${subscription.group}" on topic "${subscription.topic}" is not known`, error);
     }
-    async open(topology) {
-        this.routes = await this.topology.open(topology);
-        const limits = [
-            ...this.routes.values()
-        ].flat().map(({ maxMessageBytes })=>maxMessageBytes);
-        if (limits.length > 0) this.largest = largestPayload(Math.min(...limits));
-    }
-    publish(messages) {
-        return this.publisher.publish(messages, this.routes, this.largest);
-    }
-    async subscribe(subscription, deliver, options) {
-        // Queues that were deleted meanwhile are made again.
-        const queues = await this.topology.ensureSubscription(subscription);
-        const { visibilityTimeoutSeconds: visibilitySeconds, maxReceiveCount } = this.settings.sqs;
-        const { connection } = this;
-        const { logger } = this.settings;
-        const active = new SqsSubscription(subscription, deliver, options, {
-            queues,
-            visibilitySeconds,
-            maxReceiveCount,
-            connection,
-            logger
-        });
-        active.start();
-        return active;
-    }
-    async check() {
-        const known = [
-            ...this.routes.values()
-        ].flat()[0];
-        try {
-            await request(CHECK_TIMEOUT_MS, (options)=>known ? this.connection.settling.getQueueUrl({
-                    QueueName: known.name
-                }, options) : this.connection.settling.listQueues({
-                    MaxResults: 1
-                }, options));
-        } catch (error) {
-            if (isMissingQueue(error)) return; // it answers; whoever uses that queue says what is wrong with it
-            throw unavailable('SQS cannot be reached', error);
-        }
-    }
-    async lag(subscription) {
-        try {
-            const { main, undeliverable } = await this.topology.queuesOf(subscription);
-            const counts = await Promise.all([
-                main,
-                undeliverable
-            ].map((queue)=>this.count(queue)));
-            return counts.reduce((sum, count)=>sum + count, 0);
-        } catch (error) {
-            throw unavailable(`the lag of group "${subscription.group}" on topic "${subscription.topic}" is not known`, error);
-        }
-    }
-    close() {
-        this.connection.close();
-        return Promise.resolve();
-    }
-    async count({ url }) {
-        const { Attributes: attributes = {} } = await request(LAG_TIMEOUT_MS, (options)=>this.connection.settling.getQueueAttributes({
-                QueueUrl: url,
-                AttributeNames: [
-                    ...COUNTS
-                ]
-            }, options));
-        return COUNTS.reduce((sum, name)=>sum + Number(attributes[name] ?? 0), 0);
-    }
+  }
+  close() {
+    this.connection.close();
+    return Promise.resolve();
+  }
+  async count({ url }) {
+    const { Attributes: attributes = {} } = await request(LAG_TIMEOUT_MS, (options) =>
+      this.connection.settling.getQueueAttributes(
+        {
+          QueueUrl: url,
+          AttributeNames: [...COUNTS],
+        },
+        options,
+      ),
+    );
+    return COUNTS.reduce((sum, name) => sum + Number(attributes[name] ?? 0), 0);
+  }
 }
 
 //# sourceMappingURL=sqs.adapter.js.map

@@ -7,87 +7,92 @@ const MAX_SOCKETS = 256;
  * The ways to SQS, each with sockets of its own: a publisher must not queue behind long polls, and a heartbeat
  * must not queue behind either.
  */ export class SqsConnection {
-    publishing;
-    /** Tried once: whoever polls goes on polling. */ receiving;
-    /** Deletes, heartbeats, and questions about queues. */ settling;
-    closed = false;
-    constructor(settings){
-        this.publishing = client(settings, 2);
-        this.receiving = client(settings, 1);
-        this.settling = client(settings, 2);
-    }
-    get isClosed() {
-        return this.closed;
-    }
-    /** Ends every connection at once. */ close() {
-        this.closed = true;
-        for (const sqs of [
-            this.publishing,
-            this.receiving,
-            this.settling
-        ])sqs.destroy();
-    }
+  publishing;
+  /** Tried once: whoever polls goes on polling. */ receiving;
+  /** Deletes, heartbeats, and questions about queues. */ settling;
+  closed = false;
+  constructor(settings) {
+    this.publishing = client(settings, 2);
+    this.receiving = client(settings, 1);
+    this.settling = client(settings, 2);
+  }
+  get isClosed() {
+    return this.closed;
+  }
+  /** Ends every connection at once. */ close() {
+    this.closed = true;
+    for (const sqs of [this.publishing, this.receiving, this.settling]) sqs.destroy();
+  }
 }
-/** One request; settles in time whatever the network, the client's retries or the source of its credentials do. */ export async function request(timeoutMs, send, cancellation = new AbortController()) {
-    const { signal } = cancellation;
-    const timer = setTimeout(()=>cancellation.abort(new BrokerUnavailableError(`SQS did not answer within ${timeoutMs} ms`)), timeoutMs);
-    const cancelled = new Promise((_, reject)=>signal.addEventListener('abort', ()=>reject(signal.reason), {
-            once: true
-        }));
-    try {
-        return await Promise.race([
-            send({
-                abortSignal: signal
-            }),
-            cancelled
-        ]);
-    } finally{
-        clearTimeout(timer);
-    }
+/** One request; settles in time whatever the network, the client's retries or the source of its credentials do. */ export async function request(
+  timeoutMs,
+  send,
+  cancellation = new AbortController(),
+) {
+  const { signal } = cancellation;
+  const timer = setTimeout(() => cancellation.abort(new BrokerUnavailableError(`SQS did not answer within ${timeoutMs} ms`)), timeoutMs);
+  const cancelled = new Promise((_, reject) =>
+    signal.addEventListener('abort', () => reject(signal.reason), {
+      once: true,
+    }),
+  );
+  try {
+    return await Promise.race([
+      send({
+        abortSignal: signal,
+      }),
+      cancelled,
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 /** An outage as the port reports it, with the cure where the cause tells one. */ export function unavailable(what, error) {
-    const cause = error;
-    const said = cause.message.replace(/^AWS SDK error wrapper for (Error: )?/, '') || (typeof cause.code === 'string' ? cause.code : cause.name);
-    return new BrokerUnavailableError(`${what}: ${said}${cureOf(error)}`, {
-        cause
-    });
+  const cause = error;
+  const said =
+    cause.message.replace(/^AWS SDK error wrapper for (Error: )?/, '') || (typeof cause.code === 'string' ? cause.code : cause.name);
+  return new BrokerUnavailableError(`${what}: ${said}${cureOf(error)}`, {
+    cause,
+  });
 }
 /** The error's name as AWS writes it; some servers add the old protocol's prefix. */ export function nameOf(error) {
-    const { name } = error;
-    return typeof name === 'string' ? name.replace(/^AWS\.SimpleQueueService\./, '').replace(/^NonExistentQueue$/, 'QueueDoesNotExist') : '';
+  const { name } = error;
+  return typeof name === 'string' ? name.replace(/^AWS\.SimpleQueueService\./, '').replace(/^NonExistentQueue$/, 'QueueDoesNotExist') : '';
 }
 export function isMissingQueue(error) {
-    return nameOf(error) === 'QueueDoesNotExist';
+  return nameOf(error) === 'QueueDoesNotExist';
 }
 function cureOf(error) {
-    const name = nameOf(error);
-    if (name === 'CredentialsProviderError') return '; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any value), or give the process an AWS profile or role';
-    if (/^(InvalidClientTokenId|UnrecognizedClientException|SignatureDoesNotMatch|ExpiredToken.*)$/.test(name)) return '; check the AWS credentials that this process has';
-    if (/^AccessDenied/.test(name)) return '; give the identity of this process the right to do that in IAM';
-    return '';
+  const name = nameOf(error);
+  if (name === 'CredentialsProviderError')
+    return '; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any value), or give the process an AWS profile or role';
+  if (/^(InvalidClientTokenId|UnrecognizedClientException|SignatureDoesNotMatch|ExpiredToken.*)$/.test(name))
+    return '; check the AWS credentials that this process has';
+  if (/^AccessDenied/.test(name)) return '; give the identity of this process the right to do that in IAM';
+  return '';
 }
 function client({ sqs }, maxAttempts) {
-    const agent = {
-        maxSockets: MAX_SOCKETS,
-        keepAlive: true
-    };
-    return new SQS({
-        region: sqs.region,
-        maxAttempts,
-        // A server of one's own may name itself in its queue URLs as nobody else can reach it.
-        ...sqs.endpoint !== undefined && {
-            endpoint: sqs.endpoint,
-            useQueueUrlAsEndpoint: false
-        },
-        requestHandler: {
-            connectionTimeout: CONNECT_TIMEOUT_MS,
-            socketTimeout: SOCKET_TIMEOUT_MS,
-            requestTimeout: SOCKET_TIMEOUT_MS,
-            throwOnRequestTimeout: true,
-            httpAgent: agent,
-            httpsAgent: agent
-        }
-    });
+  const agent = {
+    maxSockets: MAX_SOCKETS,
+    keepAlive: true,
+  };
+  return new SQS({
+    region: sqs.region,
+    maxAttempts,
+    // A server of one's own may name itself in its queue URLs as nobody else can reach it.
+    ...(sqs.endpoint !== undefined && {
+      endpoint: sqs.endpoint,
+      useQueueUrlAsEndpoint: false,
+    }),
+    requestHandler: {
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      socketTimeout: SOCKET_TIMEOUT_MS,
+      requestTimeout: SOCKET_TIMEOUT_MS,
+      throwOnRequestTimeout: true,
+      httpAgent: agent,
+      httpsAgent: agent,
+    },
+  });
 }
 
 //# sourceMappingURL=sqs.connection.js.map

@@ -69,7 +69,12 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
    * One statement deletes the rows and inserts one copy for each group of their topic. Two movers at once (an
    * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone.
    */
-  async moveOutbox(request: { lanes: readonly number[]; topics: readonly string[]; heldKeys: readonly string[]; limit: number }): Promise<MoveResult> {
+  async moveOutbox(request: {
+    lanes: readonly number[];
+    topics: readonly string[];
+    heldKeys: readonly string[];
+    limit: number;
+  }): Promise<MoveResult> {
     const { lanes, topics, heldKeys, limit } = request;
     const [result] = await this.settings.database.query<{ moved: number; oldest: Date | null; topics: string[] | null }>(
       `WITH head AS (
@@ -106,7 +111,9 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
   }
 
   async lag(subscription: Subscription): Promise<number> {
-    const [row] = await this.settings.database.query<{ lag: number }>('SELECT count(*)::int AS lag FROM queued_message WHERE queue = $1', [this.queueOf(subscription)]);
+    const [row] = await this.settings.database.query<{ lag: number }>('SELECT count(*)::int AS lag FROM queued_message WHERE queue = $1', [
+      this.queueOf(subscription),
+    ]);
     return row?.lag ?? 0;
   }
 
@@ -122,7 +129,9 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
 
   private refusal(message: OutgoingMessage): MessageRejectedError | undefined {
     const bytes = messageBytes(message);
-    return bytes > MAX_MESSAGE_BYTES ? new MessageRejectedError(`event ${message.eventId} has ${bytes} bytes; a queue takes ${MAX_MESSAGE_BYTES}`) : undefined;
+    return bytes > MAX_MESSAGE_BYTES
+      ? new MessageRejectedError(`event ${message.eventId} has ${bytes} bytes; a queue takes ${MAX_MESSAGE_BYTES}`)
+      : undefined;
   }
 
   private hint(topics: readonly string[]): void {

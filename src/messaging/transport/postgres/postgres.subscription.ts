@@ -67,7 +67,10 @@ export class PostgresSubscription implements ActiveSubscription {
     await this.loop;
     while (this.inFlight.size > 0 || this.settledRows.length > 0) {
       await this.flush().catch((error: unknown) => {
-        this.settings.logger.warn({ err: error, queue: this.queue }, 'handled messages could not be deleted; they come again and are recognised');
+        this.settings.logger.warn(
+          { err: error, queue: this.queue },
+          'handled messages could not be deleted; they come again and are recognised',
+        );
         this.settledRows = [];
       });
       if (this.inFlight.size > 0) await this.sleep(POLL_MS);
@@ -131,11 +134,10 @@ export class PostgresSubscription implements ActiveSubscription {
     const rows = this.settledRows;
     this.settledRows = [];
     this.deleting = this.settings.database
-      .query('DELETE FROM queued_message USING unnest($2::smallint[], $3::bigint[]) AS done(lane, id) WHERE queue = $1 AND queued_message.lane = done.lane AND queued_message.id = done.id', [
-        this.queue,
-        rows.map(({ lane }) => lane),
-        rows.map(({ id }) => id),
-      ])
+      .query(
+        'DELETE FROM queued_message USING unnest($2::smallint[], $3::bigint[]) AS done(lane, id) WHERE queue = $1 AND queued_message.lane = done.lane AND queued_message.id = done.id',
+        [this.queue, rows.map(({ lane }) => lane), rows.map(({ id }) => id)],
+      )
       .then(
         () => {
           for (const { id } of rows) this.undeleted.delete(id);
@@ -150,7 +152,8 @@ export class PostgresSubscription implements ActiveSubscription {
   }
 
   private abortLost(): void {
-    for (const { lane, abort } of this.inFlight.values()) if (!this.leases.holds(lane) && !this.closing) abort.abort(new Error('the lease on the lane was lost'));
+    for (const { lane, abort } of this.inFlight.values())
+      if (!this.leases.holds(lane) && !this.closing) abort.abort(new Error('the lease on the lane was lost'));
   }
 
   private wake(): void {

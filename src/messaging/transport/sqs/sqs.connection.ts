@@ -57,7 +57,8 @@ export async function request<T>(
 /** An outage as the port reports it, with the cure where the cause tells one. */
 export function unavailable(what: string, error: unknown): BrokerUnavailableError {
   const cause = error as Error & { code?: unknown };
-  const said = cause.message.replace(/^AWS SDK error wrapper for (Error: )?/, '') || (typeof cause.code === 'string' ? cause.code : cause.name);
+  const said =
+    cause.message.replace(/^AWS SDK error wrapper for (Error: )?/, '') || (typeof cause.code === 'string' ? cause.code : cause.name);
   return new BrokerUnavailableError(`${what}: ${said}${cureOf(error)}`, { cause });
 }
 

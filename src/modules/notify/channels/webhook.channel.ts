@@ -23,6 +23,7 @@ export class WebhookChannel implements NotificationChannel {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
     });
     await response.body?.cancel();
-    if (!response.ok) throw new WebhookRefusedError(`the webhook answered ${response.status} to the ${message.kind} of order ${message.orderId}`);
+    if (!response.ok)
+      throw new WebhookRefusedError(`the webhook answered ${response.status} to the ${message.kind} of order ${message.orderId}`);
   }
 }

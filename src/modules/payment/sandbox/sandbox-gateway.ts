@@ -3,7 +3,14 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Database } from '../../../database/database.js';
 import { Money } from '../../../http/money.js';
-import { GatewayUnavailableError, type Charge, type ChargeRequest, type ChargeResult, type PaymentGateway, type RefundRequest } from '../payment-gateway.js';
+import {
+  GatewayUnavailableError,
+  type Charge,
+  type ChargeRequest,
+  type ChargeResult,
+  type PaymentGateway,
+  type RefundRequest,
+} from '../payment-gateway.js';
 import { stepOf, type Step } from './sandbox-script.js';
 
 /**
@@ -26,7 +33,9 @@ export class SandboxGateway implements PaymentGateway {
       case 'silence':
         return this.answering(never(request.signal));
       default:
-        throw new GatewayUnavailableError(`the gateway could not be asked to charge for order ${request.orderId}: ${step.answer}; the charge will be tried again`);
+        throw new GatewayUnavailableError(
+          `the gateway could not be asked to charge for order ${request.orderId}: ${step.answer}; the charge will be tried again`,
+        );
     }
   }
 

@@ -11,7 +11,7 @@ export class SandboxLedgerController {
   constructor(private readonly ledger: SandboxLedger) {}
 
   @Get()
-  @ApiOperation({ summary: "What the sandbox gateway has booked for an order, oldest first" })
+  @ApiOperation({ summary: 'What the sandbox gateway has booked for an order, oldest first' })
   list(@Query() query: PaymentsQuery): Promise<Page<LedgerEntryAnswer>> {
     return this.ledger.list(query);
   }

@@ -22,10 +22,19 @@ describe("the sandbox's tokens, call by call", () => {
     expect(outcomes(`${token}_a.b\nc`)).toEqual(expected);
   });
 
-  it.each(['', 'ok', 'tok_', 'tok_okay', 'tok_ok2', 'TOK_OK', ' tok_ok', 'tok_lost', 'tok_constructor', 'tok___proto__', '4242424242424242'])(
-    'declines %j, which it does not know',
-    (token) => {
-      expect(outcomes(token)).toEqual(always('not charged, declined'));
-    },
-  );
+  it.each([
+    '',
+    'ok',
+    'tok_',
+    'tok_okay',
+    'tok_ok2',
+    'TOK_OK',
+    ' tok_ok',
+    'tok_lost',
+    'tok_constructor',
+    'tok___proto__',
+    '4242424242424242',
+  ])('declines %j, which it does not know', (token) => {
+    expect(outcomes(token)).toEqual(always('not charged, declined'));
+  });
 });
