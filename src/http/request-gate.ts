@@ -26,7 +26,9 @@ function admit(request: FastifyRequest, config: Config, routes: KnownRoutes): vo
   }
   const pattern = request.routeOptions.url;
   if (!config.roles.has('http') && !servedByEveryRole(pattern)) throw notFound();
-  if (pattern === undefined || request.is404) throw notFoundOrNotAllowed(request, routes.methodsAt(target));
+  if (pattern === undefined || request.is404) throw notFoundOrNotAllowed(request, routes.methodsAt(target), config);
+  // A second lock, before the body is read, whatever decorators a controller under /ops has or has forgotten.
+  if (pattern.startsWith('/ops/')) demandOperator(config, headers.authorization);
   if (/^\/docs(?:$|[/-])/.test(pattern) && isGuarded(config, 'docs')) demandOperator(config, headers.authorization);
   for (const [field, value] of Object.entries(request.params as Record<string, string>)) {
     const flaw = flawOf(value);
@@ -43,8 +45,10 @@ function notFound(): ProblemError {
   return new ProblemError(404, 'NOT_FOUND', 'Not Found', 'There is nothing at this address.');
 }
 
-function notFoundOrNotAllowed({ method }: FastifyRequest, allowed: readonly string[]): ProblemError {
+function notFoundOrNotAllowed({ method, url, headers }: FastifyRequest, allowed: readonly string[], config: Config): ProblemError {
   if (allowed.length === 0 || allowed.includes(method)) return notFound();
+  // Who may not know of the address does not learn of it by another method either.
+  if (decodeURIComponent(url).startsWith('/ops/')) demandOperator(config, headers.authorization);
   const detail = `This address answers to ${allowed.join(', ')}.`;
   return new ProblemError(405, 'METHOD_NOT_ALLOWED', 'Method Not Allowed', detail, { headers: { allow: allowed.join(', ') } });
 }

@@ -1,17 +1,59 @@
 import { ValidationPipe, type ArgumentMetadata } from '@nestjs/common';
-import type { ValidationError } from 'class-validator';
+import { getMetadataStorage, type ValidationError } from 'class-validator';
 import { invalidRequest, malformedBody, ProblemError, type FieldError } from './problem-error.js';
 import { shownName } from './text-rules.js';
 
 const MOST_ERRORS = 50;
+const UNKNOWN = 'is not known here';
+/** class-validator looks members up in a plain object, where `toString` and the like are always found. */
+const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
 
 /** Every body and query is an instance of its class and holds nothing that its class does not name. */
 class RequestValidationPipe extends ValidationPipe {
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
-    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    const isObject = isPlain(value);
     if (metadata.type === 'body' && value !== undefined && !isObject) throw malformedBody('The body must be a JSON object.');
-    return super.transform(value, metadata);
+    if (isObject) refuse(inheritedNames(value, ''));
+    const checked: unknown = await super.transform(value, metadata);
+    if (isPlain(checked)) refuse(misshapen(checked, ''));
+    return checked;
   }
+}
+
+/** What class-validator lets pass: arrays where one object is meant, arrays among objects, and members with inherited names. */
+function misshapen(parent: object, path: string): FieldError[] {
+  const { constructor: parentClass } = Object.getPrototypeOf(parent) as { constructor: new () => object };
+  const nested = getMetadataStorage()
+    .getTargetValidationMetadatas(parentClass, '', true, false)
+    .filter(({ type }) => type === 'nestedValidation');
+  return nested.flatMap(({ propertyName, each }) => {
+    const value = (parent as Record<string, unknown>)[propertyName];
+    const field = `${path}${propertyName}`;
+    if (value === undefined || value === null) return [];
+    if (!each) return shapeErrors(value, field);
+    return Array.isArray(value)
+      ? value.flatMap((entry: unknown, at) => shapeErrors(entry, `${field}.${at}`))
+      : [{ field, message: 'must be an array' }];
+  });
+}
+
+function shapeErrors(value: unknown, field: string): FieldError[] {
+  if (!isPlain(value)) return [{ field, message: 'must be an object' }];
+  return [...inheritedNames(value, `${field}.`), ...misshapen(value, `${field}.`)];
+}
+
+function inheritedNames(value: object, path: string): FieldError[] {
+  return Object.keys(value)
+    .filter((name) => INHERITED.has(name))
+    .map((name) => ({ field: `${path}${name}`, message: UNKNOWN }));
+}
+
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function refuse(errors: readonly FieldError[]): void {
+  if (errors.length > 0) throw invalidRequest(errors.slice(0, MOST_ERRORS));
 }
 
 /** The application's one pipe for what clients send. */
@@ -33,7 +75,7 @@ function fieldErrors(errors: readonly ValidationError[]): FieldError[] {
     if (found.length >= MOST_ERRORS) return;
     const path = error.property === undefined ? parents : [...parents, shownName(error.property)];
     for (const [rule, message] of Object.entries(error.constraints ?? {})) {
-      found.push({ field: path.join('.') || 'body', message: rule === 'whitelistValidation' ? 'is not known here' : message });
+      found.push({ field: path.join('.') || 'body', message: rule === 'whitelistValidation' ? UNKNOWN : message });
     }
     for (const child of error.children ?? []) visit(child, path);
   };

@@ -62,7 +62,11 @@ function steppedPayments(point: () => Promise<void>): PaymentService {
     paymentGuard: stepped(prisma.paymentGuard, ['findUnique']),
   };
   const gateway: PaymentGateway = stepped(shop.sandbox, ['charge', 'refund', 'findCharge']);
-  return new PaymentService({ prisma: steppedPrisma } as never, shop.outbox, gateway);
+  const transaction = async <T>(work: (tx: never) => Promise<T>): Promise<T> => {
+    await point();
+    return shop.database.transaction(work as never);
+  };
+  return new PaymentService({ prisma: steppedPrisma, transaction } as never, shop.outbox, gateway);
 }
 
 /** One attempt at an event, as the runner makes it; false when the event had been handled before. */
@@ -106,7 +110,7 @@ async function redeliver<E>(event: Event<E>, handle: (data: E, context: ConsumeC
 }
 
 const capture = (data: StockReserved, context: ConsumeContext): Promise<void> => shop.payments.capture(data, context);
-const refund = (data: OrderCancelled, context: ConsumeContext): Promise<void> => shop.payments.refund(data, context);
+const refund = (data: OrderCancelled): Promise<void> => shop.payments.refund(data);
 
 function ignoreGateway(error: unknown): void {
   if (!(error instanceof GatewayUnavailableError)) throw error;
@@ -333,7 +337,7 @@ describe('a cancel that races a payment', () => {
       const payments = steppedPayments(() => interleaving.point('refund'));
       await attempt(
         cancel,
-        (data, context) => payments.refund(data, context),
+        (data) => payments.refund(data),
         () => interleaving.point('refund'),
       );
     };

@@ -728,6 +728,71 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
     });
   });
 
+  describe('a server that goes', () => {
+    let own: Server;
+    beforeEach(async () => {
+      own = await startServer('sqs', { variant: name === 'fauxqs' ? 'fauxqs' : 'elasticmq' });
+    });
+    afterEach(() => own.dispose());
+
+    it('is told of what was settled meanwhile as soon as it is back', async () => {
+      const adapter = await openAdapter({ at: own.env['SQS_ENDPOINT'] as string });
+      const finish = gate();
+      const received: IncomingMessage[] = [];
+      const down: Error[] = [];
+      const subscription = await subscribe(
+        adapter,
+        async (incoming) => {
+          received.push(incoming);
+          await finish.opened;
+          return 'settled';
+        },
+        { onDown: (reason) => down.push(reason) },
+      );
+      await publish(
+        adapter,
+        range(4).map((n) => message(`key-${n}`, n)),
+      );
+      await eventually(() => expect(received).toHaveLength(4));
+      await own.kill();
+      await eventually(() => expect(down).toHaveLength(1));
+      const [outcome] = await adapter.publish([message('key-0', 9)]);
+      expect(outcome).toBeInstanceOf(BrokerUnavailableError);
+      const closing = subscription.close();
+      finish.open();
+      const since = performance.now();
+      await closing;
+      expect(performance.now() - since).toBeLessThan(10_000);
+      await own.start();
+      await eventually(async () => expect(await adapter.lag(SUBSCRIPTION)).toBe(0), { timeoutMs: 20_000 }); // its visibility time-out is 30 s
+      expect(received).toHaveLength(4);
+      await publish(adapter, [message('key-0', 9)]);
+      const later: IncomingMessage[] = [];
+      await subscribe(adapter, record(later));
+      await eventually(() => expect(later.map(numberOf)).toEqual([9]));
+    });
+
+    it('is noticed when it no longer answers, and used again when it does', async () => {
+      const adapter = await openAdapter({ at: own.env['SQS_ENDPOINT'] as string });
+      const received: IncomingMessage[] = [];
+      await subscribe(adapter, record(received));
+      own.freeze();
+      const since = performance.now();
+      const outcomes = await adapter.publish(range(50).map((n) => message(`key-${n % 5}`, n)));
+      expect(performance.now() - since).toBeLessThan(40_000);
+      for (const outcome of outcomes) expect(outcome).toBeInstanceOf(BrokerUnavailableError);
+      await expect(adapter.check()).rejects.toThrow(BrokerUnavailableError);
+      own.thaw();
+      await eventually(() => adapter.check());
+      await publish(
+        adapter,
+        range(50).map((n) => message(`other-${n % 5}`, n)),
+      );
+      await eventually(() => expect(received.filter(({ key }) => key?.startsWith('other'))).toHaveLength(50), { timeoutMs: 60_000 });
+      expectOrder(received.filter(({ key }) => key?.startsWith('other')));
+    });
+  });
+
   it('carries 5,000 messages to two groups with few requests and bounded memory', async () => {
     const adapter = await openAdapter();
     const total = 5_000;

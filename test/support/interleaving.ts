@@ -36,7 +36,7 @@ export class Interleaving {
         .finally(() => this.leave());
     }
     for (;;) {
-      if (this.running > 0) await new Promise<void>((arrived) => (this.arrived = arrived));
+      while (this.running > 0) await new Promise<void>((arrived) => (this.arrived = arrived));
       if (failure !== undefined) throw failure as Error;
       if (this.waiting.length === 0) return;
       this.waiting.sort((a, b) => (a.thread < b.thread ? -1 : 1));
@@ -52,7 +52,8 @@ export class Interleaving {
   }
 
   private leave(): void {
-    if (--this.running === 0) queueMicrotask(() => this.arrived());
+    this.running--;
+    this.arrived();
   }
 }
 

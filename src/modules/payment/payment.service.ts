@@ -20,11 +20,12 @@ const GIVE_BACK_MS = 20_000;
  * cancel writes `cancelled` into it (C) and asks the gateway for a charge afterwards (F). Whoever comes second gives back:
  * - C before B: nothing is charged; a charge of an earlier attempt, whose answer was lost, is given back.
  * - B, C, D: the attempt sees `cancelled` at D and gives back what was charged, whether or not F has seen it. If the
- *   process dies before D, the event is not handled yet: it comes again, to B.
+ *   process dies before D, the event is not handled yet: it comes again, to B. (Left: an instance that was frozen before
+ *   its charge, while another handled the event, and that is killed between its charge and D.)
  * - D, C, W: the call had ended before C, so F finds the charge and gives it back; W writes nothing.
  * - W, C: F finds the charge, and `captured` becomes `refunded`.
- * Both may give back: a refund's idempotency key is made of the charge's reference, so the money moves once, and the
- * row that says so is written once. From the second attempt on a charge is looked for before one is made, because an
+ * Several may give back: a refund's idempotency key is made of the charge's reference, so the money moves once, and
+ * the row that says so is written once. From the second attempt on a charge is looked for before one is made, because an
  * operator's edited replay has another idempotency key than the attempt whose answer was lost.
  */
 @Injectable()
@@ -40,18 +41,18 @@ export class PaymentService {
     const { orderId } = order;
     const { attempts, cancelled, decided } = await beginAttempt(this.database.prisma, orderId); // B
     if (decided) return;
-    if (cancelled) return this.giveBack(orderId, context);
+    if (cancelled) return this.giveBack(orderId);
 
     let result: ChargeResult;
     try {
       result = await this.charge(order, attempts, context);
     } catch (error) {
       // No answer is no proof that nothing was charged.
-      if (await isCancelled(this.database.prisma, orderId)) return this.giveBack(orderId, context); // D
+      if (await isCancelled(this.database.prisma, orderId)) return this.giveBack(orderId); // D
       throw error;
     }
     if (result.status === 'declined') return context.once((tx) => this.writeDeclined(tx, order));
-    if (await isCancelled(this.database.prisma, orderId)) return this.giveBack(orderId, context); // D
+    if (await isCancelled(this.database.prisma, orderId)) return this.giveBack(orderId); // D
     const { reference } = result;
     await context.once((tx) => this.writeCaptured(tx, order, reference));
   }
@@ -63,9 +64,9 @@ export class PaymentService {
   }
 
   /** Gives back what was taken for a cancelled order, and sees to it that nothing more is kept. */
-  async refund({ orderId }: OrderCancelled, context: ConsumeContext): Promise<void> {
+  async refund({ orderId }: OrderCancelled): Promise<void> {
     const attempts = await markCancelled(this.database.prisma, orderId); // C
-    if (attempts > 0) await this.giveBack(orderId, context);
+    if (attempts > 0) await this.giveBack(orderId);
   }
 
   private async charge(
@@ -74,17 +75,18 @@ export class PaymentService {
     { idempotencyKey, signal }: ConsumeContext,
   ): Promise<ChargeResult> {
     const earlier = attempts > 1 ? await this.gateway.findCharge(orderId, signal) : null;
-    if (earlier && !earlier.refunded) return { status: 'captured', reference: earlier.reference };
+    if (earlier) return { status: 'captured', reference: earlier.reference };
     return this.gateway.charge({ idempotencyKey, orderId, amount: total, token: paymentToken, signal });
   }
 
-  private async giveBack(orderId: string, context: ConsumeContext): Promise<void> {
+  private async giveBack(orderId: string): Promise<void> {
     const signal = AbortSignal.timeout(GIVE_BACK_MS);
     const charge = await this.gateway.findCharge(orderId, signal); // F
     if (!charge) return;
     const { reference, amount, refunded } = charge;
     if (!refunded) await this.gateway.refund({ idempotencyKey: `refund:${reference}`, orderId, reference, amount, signal });
-    await context.once((tx) => this.writeRefunded(tx, orderId, charge));
+    // Not in context.once: this must be written also where the event is another instance's by now; the row keeps it to once.
+    await this.database.transaction((tx) => this.writeRefunded(tx, orderId, charge));
   }
 
   private async writeCaptured(tx: Transaction, { orderId, total }: StockReserved, reference: string): Promise<void> {

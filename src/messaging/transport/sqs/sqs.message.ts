@@ -77,11 +77,22 @@ function escaped(json: string): string {
 function carriedBy(value: string | undefined): Carried | undefined {
   if (value === undefined) return undefined;
   try {
-    const carried = JSON.parse(value) as Partial<Carried> | null;
-    return typeof carried?.key === 'string' && typeof carried.headers === 'object' ? (carried as Carried) : undefined;
+    const carried: unknown = JSON.parse(value);
+    return isCarried(carried) ? carried : undefined;
   } catch {
     return undefined; // somebody else's attribute: the message is handed over as it is, and becomes a dead letter
   }
+}
+
+function isCarried(value: unknown): value is Carried {
+  const { key, headers, encoding } = (value ?? {}) as Partial<Record<keyof Carried, unknown>>;
+  return (
+    typeof key === 'string' &&
+    typeof headers === 'object' &&
+    headers !== null &&
+    Object.values(headers).every((header) => typeof header === 'string') &&
+    (encoding === undefined || encoding === 'base64' || encoding === 'empty')
+  );
 }
 
 function foreignHeaders(attributes: Record<string, MessageAttributeValue>): Record<string, string> {

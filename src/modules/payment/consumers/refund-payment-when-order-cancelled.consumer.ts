@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { EventConsumer, type ConsumeContext, type EventEnvelope, type EventHandler } from '../../../messaging/index.js';
+import { EventConsumer, type EventEnvelope, type EventHandler } from '../../../messaging/index.js';
 import { OrderCancelled } from '../../order/order.events.js';
 import { PaymentService } from '../payment.service.js';
 
@@ -9,7 +9,7 @@ import { PaymentService } from '../payment.service.js';
 export class RefundPaymentWhenOrderCancelled implements EventHandler<OrderCancelled> {
   constructor(private readonly payments: PaymentService) {}
 
-  async handleMessage({ data }: EventEnvelope<OrderCancelled>, context: ConsumeContext): Promise<void> {
-    await this.payments.refund(data, context);
+  async handleMessage({ data }: EventEnvelope<OrderCancelled>): Promise<void> {
+    await this.payments.refund(data);
   }
 }

@@ -1,0 +1,90 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '../../scripts/lib/ports.mjs';
+import { eventually } from './eventually.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Record<string, string> & { items: Record<string, string>[] };
+}
+
+/** One instance of the built application, in a process of its own. */
+export class AppProcess {
+  readonly url: string;
+  output = '';
+  private constructor(
+    readonly child: ChildProcess,
+    port: number,
+    private readonly token: string,
+  ) {
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  /** Resolves once it is ready. */
+  static async start(env: Readonly<Record<string, string>>): Promise<AppProcess> {
+    const port = await freePort();
+    const token = randomUUID();
+    const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
+      env: { PATH: process.env['PATH'], NODE_ENV: 'development', PORT: String(port), OPS_TOKEN: token, LOG_FORMAT: 'json', ...env } as NodeJS.ProcessEnv,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const app = new AppProcess(child, port, token);
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (app.output += text));
+    try {
+      await eventually(
+        async () => {
+          if (child.exitCode !== null) throw new Error(`the application ended with ${child.exitCode}`);
+          const { status, body } = await app.get('/health/ready');
+          if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}`);
+        },
+        { timeoutMs: 60_000, everyMs: 100 },
+      );
+    } catch (cause) {
+      child.kill('SIGKILL');
+      throw new Error(`the application did not become ready:\n${app.output.slice(-4000)}`, { cause });
+    }
+    return app;
+  }
+
+  get(path: string): Promise<Answer> {
+    return this.call('GET', path);
+  }
+
+  post(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.call('POST', path, body, headers);
+  }
+
+  async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: { authorization: `Bearer ${this.token}`, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(15_000),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: (text === '' ? undefined : JSON.parse(text)) as Answer['body'] };
+  }
+
+  /** Every item of a list, page by page. */
+  async all(path: string): Promise<Record<string, string>[]> {
+    const items: Record<string, string>[] = [];
+    for (let cursor: string | null = null; ; ) {
+      const { body } = await this.get(`${path}${path.includes('?') ? '&' : '?'}limit=100${cursor === null ? '' : `&cursor=${cursor}`}`);
+      items.push(...body.items);
+      cursor = (body['nextCursor'] as string | null | undefined) ?? null;
+      if (cursor === null) return items;
+    }
+  }
+
+  /** Ends it and answers the exit code, or the signal that ended it. */
+  async end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode ?? this.child.signalCode;
+    const ended = new Promise<number | NodeJS.Signals | null>((resolve) => this.child.once('exit', (code, by) => resolve(code ?? by)));
+    this.child.kill(signal);
+    return ended;
+  }
+}
