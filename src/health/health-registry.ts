@@ -80,6 +80,7 @@ export class HealthRegistry implements OnApplicationBootstrap, OnApplicationShut
         entry.reason = `did not answer within ${TIMEOUT_MS / 1000} s`;
         resolve();
       }, TIMEOUT_MS);
+      timer.unref();
     });
     await Promise.race([checking, timeout]);
     clearTimeout(timer);

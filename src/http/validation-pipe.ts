@@ -15,31 +15,30 @@ class RequestValidationPipe extends ValidationPipe {
     if (metadata.type === 'body' && value !== undefined && !isObject) throw malformedBody('The body must be a JSON object.');
     if (isObject) refuse(inheritedNames(value, ''));
     const checked: unknown = await super.transform(value, metadata);
-    if (isPlain(checked)) refuse(misshapen(checked, ''));
+    if (isObject && isPlain(checked)) refuse(misshapen(checked, value, ''));
     return checked;
   }
 }
 
 /** What class-validator lets pass: arrays where one object is meant, arrays among objects, and members with inherited names. */
-function misshapen(parent: object, path: string): FieldError[] {
-  const { constructor: parentClass } = Object.getPrototypeOf(parent) as { constructor: new () => object };
+function misshapen(instance: object, sent: object, path: string): FieldError[] {
+  const { constructor: itsClass } = Object.getPrototypeOf(instance) as { constructor: new () => object };
   const nested = getMetadataStorage()
-    .getTargetValidationMetadatas(parentClass, '', true, false)
+    .getTargetValidationMetadatas(itsClass, '', true, false)
     .filter(({ type }) => type === 'nestedValidation');
   return nested.flatMap(({ propertyName, each }) => {
-    const value = (parent as Record<string, unknown>)[propertyName];
+    const [made, given] = [instance, sent].map((holder) => (holder as Record<string, unknown>)[propertyName]);
     const field = `${path}${propertyName}`;
-    if (value === undefined || value === null) return [];
-    if (!each) return shapeErrors(value, field);
-    return Array.isArray(value)
-      ? value.flatMap((entry: unknown, at) => shapeErrors(entry, `${field}.${at}`))
-      : [{ field, message: 'must be an array' }];
+    if (made === undefined || made === null) return [];
+    if (!each) return shapeErrors(made, given, field);
+    if (!Array.isArray(made) || !Array.isArray(given)) return [{ field, message: 'must be an array' }];
+    return made.flatMap((entry: unknown, at) => shapeErrors(entry, given[at], `${field}.${at}`));
   });
 }
 
-function shapeErrors(value: unknown, field: string): FieldError[] {
-  if (!isPlain(value)) return [{ field, message: 'must be an object' }];
-  return [...inheritedNames(value, `${field}.`), ...misshapen(value, `${field}.`)];
+function shapeErrors(made: unknown, given: unknown, field: string): FieldError[] {
+  if (!isPlain(made) || !isPlain(given)) return [{ field, message: 'must be an object' }];
+  return [...inheritedNames(given, `${field}.`), ...misshapen(made, given, `${field}.`)];
 }
 
 function inheritedNames(value: object, path: string): FieldError[] {

@@ -49,9 +49,9 @@ function logRedacted(this: Logger, args: unknown[], log: LogFn): void {
 
 /** Children inherit the method; pino has no formatter for their fields. */
 function redactChildren(logger: Logger): Logger {
-  const plainChild = logger.child;
+  const plainChild = Reflect.get(logger, 'child') as (this: Logger, bindings: Bindings, options?: ChildLoggerOptions) => Logger;
   function child(this: Logger, bindings: Bindings, options?: ChildLoggerOptions): Logger {
-    return Reflect.apply(plainChild, this, [redacted(bindings), options]) as Logger;
+    return plainChild.call(this, redacted(bindings), options);
   }
   return Object.assign(logger, { child });
 }

@@ -42,7 +42,7 @@ function redactMembers(fields: object, depth: number, above: readonly object[]):
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [
       name,
-      SECRET_NAME.test(name) && value != null ? CENSORED : redactValue(value, depth + 1, above),
+      SECRET_NAME.test(name) && value !== undefined && value !== null ? CENSORED : redactValue(value, depth + 1, above),
     ]),
   );
 }

@@ -375,13 +375,13 @@ export function conformanceSuite(broker: BrokerName): void {
       let peak = 0;
       const before = process.memoryUsage().rss;
       const sample = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 100);
-      await eventually(() => expect(handled).toBeGreaterThanOrEqual(total), { timeoutMs: 280_000, everyMs: 200 });
+      await eventually(() => expect(handled).toBeGreaterThanOrEqual(total), { timeoutMs: 580_000, everyMs: 200 });
       clearInterval(sample);
       expect(inversions).toBe(0);
       expect(await world.count('inbox')).toBe(total);
       expect((peak - before) / 1024 / 1024).toBeLessThan(500);
       await eventually(async () => expect(await world.count('outbox')).toBe(0));
-    }, 300_000);
+    }, 600_000);
   });
 }
 

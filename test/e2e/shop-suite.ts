@@ -35,7 +35,9 @@ export function shopSuite(broker: BrokerName): void {
         KAFKA_SESSION_TIMEOUT_MS: '6000',
       };
       app = await AppProcess.start(env);
-      expect((await app.call('PUT', '/inventory/widget', { name: 'Widget', price: { amount: PRICE, currency: 'EUR' }, onHand: STOCK })).status).toBe(200);
+      expect(
+        (await app.call('PUT', '/inventory/widget', { name: 'Widget', price: { amount: PRICE, currency: 'EUR' }, onHand: STOCK })).status,
+      ).toBe(200);
     }, 120_000);
     afterAll(async () => {
       for (const process of [app, ...others]) await process?.end('SIGKILL');
@@ -43,16 +45,30 @@ export function shopSuite(broker: BrokerName): void {
       await stopServers();
     });
 
-    const place = async (paymentToken: string, quantity = 1, sku = 'widget', via = app, headers: Record<string, string> = {}): Promise<string> => {
-      const { status, body, headers: answered } = await via.post('/orders', { customerId: randomUUID(), items: [{ sku, quantity }], paymentToken, note: 'ring twice' }, headers);
+    const place = async (
+      paymentToken: string,
+      quantity = 1,
+      sku = 'widget',
+      via = app,
+      headers: Record<string, string> = {},
+    ): Promise<string> => {
+      const {
+        status,
+        body,
+        headers: answered,
+      } = await via.post('/orders', { customerId: randomUUID(), items: [{ sku, quantity }], paymentToken, note: 'ring twice' }, headers);
       expect(status).toBe(202);
       expect(answered.get('location')).toBe(`/orders/${String(body['id'])}`);
       return body['id'] as string;
     };
     const ends = async (id: string, status: string, reason?: string, timeoutMs = 45_000): Promise<void> => {
-      await eventually(async () => expect((await app.get(`/orders/${id}`)).body).toMatchObject({ status, ...(reason !== undefined && { reason }) }), { timeoutMs, everyMs: 50 });
+      await eventually(
+        async () => expect((await app.get(`/orders/${id}`)).body).toMatchObject({ status, ...(reason !== undefined && { reason }) }),
+        { timeoutMs, everyMs: 50 },
+      );
     };
-    const payment = async (id: string): Promise<Record<string, unknown> | undefined> => (await app.get(`/payments?orderId=${id}`)).body.items[0];
+    const payment = async (id: string): Promise<Record<string, unknown> | undefined> =>
+      (await app.get(`/payments?orderId=${id}`)).body.items[0];
     const ledger = (id: string): Promise<Record<string, string>[]> => app.all(`/sandbox/gateway/ledger?orderId=${id}`);
     const letterOf = (id: string): Promise<Record<string, string>> =>
       eventually(
@@ -74,7 +90,9 @@ export function shopSuite(broker: BrokerName): void {
     ])('an order paid with %s ends %s', async (token, status, reason, paid) => {
       const id = await place(token, 2);
       await ends(id, status, reason);
-      await eventually(async () => expect(await payment(id)).toMatchObject({ status: paid, amount: { amount: 2 * PRICE, currency: 'EUR' } }));
+      await eventually(async () =>
+        expect(await payment(id)).toMatchObject({ status: paid, amount: { amount: 2 * PRICE, currency: 'EUR' } }),
+      );
       await eventually(async () =>
         expect((await app.get(`/notifications?orderId=${id}`)).body.items).toMatchObject([{ kind: `order_${status}` }]),
       );
@@ -105,9 +123,14 @@ export function shopSuite(broker: BrokerName): void {
       const { body } = await app.get(`/ops/dead-letters/${String(letter['id'])}`);
       const data = JSON.parse(body['payload'] as string) as Record<string, unknown>;
       expect((await app.post(`/ops/dead-letters/${String(letter['id'])}/replay`, { data: { ...data, paymentToken: 7 } })).status).toBe(400);
-      expect((await app.post(`/ops/dead-letters/${String(letter['id'])}/replay`, { data: { ...data, paymentToken: 'tok_flaky_mended' } })).status).toBe(202);
+      expect(
+        (await app.post(`/ops/dead-letters/${String(letter['id'])}/replay`, { data: { ...data, paymentToken: 'tok_flaky_mended' } }))
+          .status,
+      ).toBe(202);
       await ends(id, 'confirmed');
-      await eventually(async () => expect((await app.get(`/ops/dead-letters/${String(letter['id'])}`)).body).toMatchObject({ state: 'replayed', replays: 1 }));
+      await eventually(async () =>
+        expect((await app.get(`/ops/dead-letters/${String(letter['id'])}`)).body).toMatchObject({ state: 'replayed', replays: 1 }),
+      );
       expect((await app.post(`/ops/dead-letters/${String(letter['id'])}/replay`)).status).toBe(409);
     });
 
@@ -115,7 +138,10 @@ export function shopSuite(broker: BrokerName): void {
       const id = await place('tok_broken');
       const letter = await letterOf(id);
       expect((await app.post(`/ops/dead-letters/replay`, { key: id })).body).toEqual({ replaying: 1 });
-      await eventually(async () => expect((await app.get(`/ops/dead-letters/${String(letter['id'])}`)).body).toMatchObject({ state: 'open', replays: 1 }), { timeoutMs: 45_000 });
+      await eventually(
+        async () => expect((await app.get(`/ops/dead-letters/${String(letter['id'])}`)).body).toMatchObject({ state: 'open', replays: 1 }),
+        { timeoutMs: 45_000 },
+      );
       expect((await app.post(`/orders/${id}/cancel`)).status).toBe(202);
       await ends(id, 'cancelled', 'requested');
       expect((await app.post(`/ops/dead-letters/${String(letter['id'])}/discard`, { reason: 'the customer gave up' })).status).toBe(200);
@@ -140,14 +166,17 @@ export function shopSuite(broker: BrokerName): void {
       const ids = await Promise.all(Array.from({ length: 20 }, () => place('tok_ok')));
       await Promise.all(ids.map(async (id) => expect((await app.post(`/orders/${id}/cancel`)).status).toBe(202)));
       for (const id of ids) await ends(id, 'cancelled', 'requested');
-      await eventually(async () => {
-        for (const id of ids) {
-          const kinds = (await ledger(id)).map(({ kind }) => kind as string).sort();
-          expect([[], ['charge', 'refund']]).toContainEqual(kinds);
-          const paid = await payment(id);
-          expect(paid === undefined ? [] : ['charge', 'refund']).toEqual(kinds);
-        }
-      }, { timeoutMs: 45_000, everyMs: 250 });
+      await eventually(
+        async () => {
+          for (const id of ids) {
+            const kinds = (await ledger(id)).map(({ kind }) => kind as string).sort();
+            expect([[], ['charge', 'refund']]).toContainEqual(kinds);
+            const paid = await payment(id);
+            expect(paid === undefined ? [] : ['charge', 'refund']).toEqual(kinds);
+          }
+        },
+        { timeoutMs: 45_000, everyMs: 250 },
+      );
     });
 
     it('the same Idempotency-Key places one order', async () => {
@@ -174,7 +203,10 @@ export function shopSuite(broker: BrokerName): void {
       expect(await others[1]?.end('SIGTERM')).toBe(0);
       await load;
       for (const id of ids) {
-        await eventually(async () => expect((await app.get(`/orders/${id}`)).body['status']).not.toBe('pending'), { timeoutMs: 90_000, everyMs: 100 });
+        await eventually(async () => expect((await app.get(`/orders/${id}`)).body['status']).not.toBe('pending'), {
+          timeoutMs: 90_000,
+          everyMs: 100,
+        });
       }
       await quiet();
       for (const [n, id] of ids.entries()) await ends(id, n % 3 === 2 ? 'cancelled' : 'confirmed');
@@ -193,7 +225,9 @@ export function shopSuite(broker: BrokerName): void {
       expect(sums?.['captured']).toBe(sums?.['confirmed']);
       expect(sums?.['ledger']).toBe(sums?.['confirmed']);
       expect(Number(sums?.['on_hand']) + Number(sums?.['sold'])).toBe(STOCK);
-      const [doubled] = await database.query(`SELECT order_id FROM sandbox_ledger_entry WHERE kind = 'charge' GROUP BY order_id HAVING count(*) > 1`);
+      const [doubled] = await database.query(
+        `SELECT order_id FROM sandbox_ledger_entry WHERE kind = 'charge' GROUP BY order_id HAVING count(*) > 1`,
+      );
       expect(doubled).toBeUndefined();
     });
 
@@ -201,7 +235,9 @@ export function shopSuite(broker: BrokerName): void {
       for (const { output } of [app, ...others]) {
         expect(output).not.toMatch(/tok_(ok|flaky|declined|broken|slow)/);
         expect(output).not.toContain('ring twice');
-        expect(output).not.toContain(new URL(database.url).password === '' ? 'no password to look for' : `:${new URL(database.url).password}@`);
+        expect(output).not.toContain(
+          new URL(database.url).password === '' ? 'no password to look for' : `:${new URL(database.url).password}@`,
+        );
       }
     });
 

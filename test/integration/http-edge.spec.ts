@@ -164,7 +164,11 @@ class Server {
     return fetch(`${this.url}${path}`, init);
   }
 
-  post(path: string, body: BodyInit, headers: Record<string, string> = { 'content-type': 'application/json' }): Promise<Response> {
+  post(
+    path: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    headers: Record<string, string> = { 'content-type': 'application/json' },
+  ): Promise<Response> {
     return this.fetch(path, { method: 'POST', body, headers });
   }
 
@@ -235,7 +239,7 @@ describe('the HTTP edge', () => {
       expect(await response.json()).toMatchObject({ items: 1, isInstance: true });
     });
 
-    it.each<[string, string | Buffer, number, string[]]>([
+    it.each<[string, string | Buffer<ArrayBuffer>, number, string[]]>([
       ['text', 'hello', 400, []],
       ['half of a document', '{"items":[', 400, []],
       ['an unfinished string', '{"items":"', 400, []],
@@ -307,7 +311,7 @@ describe('the HTTP edge', () => {
       expect(await response.json()).toEqual({ id: ID, data });
     });
 
-    it.each<[string, BodyInit, Record<string, string>]>([
+    it.each<[string, string | Uint8Array<ArrayBuffer>, Record<string, string>]>([
       ['plain text', order(), { 'content-type': 'text/plain' }],
       ['a form', 'items=1', { 'content-type': 'application/x-www-form-urlencoded' }],
       ['a kind of JSON', order(), { 'content-type': 'application/merge-patch+json' }],

@@ -29,7 +29,14 @@ export class AppProcess {
     const port = await freePort();
     const token = randomUUID();
     const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
-      env: { PATH: process.env['PATH'], NODE_ENV: 'development', PORT: String(port), OPS_TOKEN: token, LOG_FORMAT: 'json', ...env } as NodeJS.ProcessEnv,
+      env: {
+        PATH: process.env['PATH'],
+        NODE_ENV: 'development',
+        PORT: String(port),
+        OPS_TOKEN: token,
+        LOG_FORMAT: 'json',
+        ...env,
+      } as NodeJS.ProcessEnv,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const app = new AppProcess(child, port, token);
@@ -72,7 +79,7 @@ export class AppProcess {
   /** Every item of a list, page by page. */
   async all(path: string): Promise<Record<string, string>[]> {
     const items: Record<string, string>[] = [];
-    for (let cursor: string | null = null; ; ) {
+    for (let cursor: string | null = null; ;) {
       const { body } = await this.get(`${path}${path.includes('?') ? '&' : '?'}limit=100${cursor === null ? '' : `&cursor=${cursor}`}`);
       items.push(...body.items);
       cursor = (body['nextCursor'] as string | null | undefined) ?? null;

@@ -107,7 +107,7 @@ export class Shop {
 
   /** Puts an item for 12.90 EUR apiece into the catalogue. */
   async stock(sku: string, onHand: number, price = { amount: 1290, currency: 'EUR' }): Promise<void> {
-    await this.inventory.put(sku, { name: `some ${sku}`, price: price as never, onHand });
+    await this.inventory.put(sku, { name: `some ${sku}`, price, onHand });
   }
 
   /** Commits an event as a business transaction would. */

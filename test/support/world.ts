@@ -123,7 +123,11 @@ export class World {
 
   /** Commits these events, each in a transaction of its own unless `together`. */
   async emit(instance: Instance, events: readonly object[], together = false): Promise<void> {
-    if (together) await instance.database.transaction((tx) => Promise.resolve(events.forEach((event) => instance.outbox.emit(tx, event))));
+    if (together)
+      await instance.database.transaction((tx) => {
+        for (const event of events) instance.outbox.emit(tx, event);
+        return Promise.resolve();
+      });
     else for (const event of events) await instance.database.transaction((tx) => Promise.resolve(instance.outbox.emit(tx, event)));
   }
 

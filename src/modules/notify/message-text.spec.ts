@@ -23,7 +23,7 @@ describe('what a customer is told', () => {
   it('names the order, its total and why', () => {
     expect(confirmedMessage(OrderConfirmed.of(order))).toMatchObject({
       kind: 'order_confirmed',
-      body: expect.stringContaining('12.90 EUR'),
+      body: expect.stringContaining('12.90 EUR') as string,
     });
     const said = (['out_of_stock', 'payment_declined', 'requested'] as const).map(
       (reason) => cancelledMessage(OrderCancelled.of({ ...order, reason })).body,

@@ -98,10 +98,7 @@ export class IdempotencyKeyInUseError extends ProblemError {
       'ORDER.IDEMPOTENCY_KEY_IN_USE',
       'The same request is still in progress',
       'Repeat it a little later with the same Idempotency-Key.',
-      {
-        headers: { 'retry-after': String(retryAfterSeconds) },
-      },
+      { headers: { 'retry-after': String(retryAfterSeconds) }, cause },
     );
-    this.cause = cause;
   }
 }

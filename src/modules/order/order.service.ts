@@ -82,11 +82,17 @@ export class OrderService {
       items.map(({ sku }) => sku),
     );
     const priced = priceOrder(items, catalogue);
-    const order = { id: randomUUIDv7(), customerId, note, ...priced };
+    const order = { id: randomUUIDv7(), customerId: customerId.toLowerCase(), note, ...priced };
     const createdAt = await insertOrder(tx, order);
     this.outbox.emit(
       tx,
-      OrderPlaced.of({ orderId: order.id, customerId, items, total: Money.of(priced.total, priced.currency), paymentToken }),
+      OrderPlaced.of({
+        orderId: order.id,
+        customerId: order.customerId,
+        items,
+        total: Money.of(priced.total, priced.currency),
+        paymentToken,
+      }),
     );
     this.database.beforeCommit(tx, async () => failpoint('order.beforeCommit'));
     const body = orderAnswer({

@@ -1,4 +1,3 @@
-import type { BrokerSettings } from '../brokers.js';
 import {
   BrokerUnavailableError,
   messageBytes,
@@ -15,14 +14,10 @@ import {
   type Topology,
 } from '../broker-adapter.js';
 import { bucketOf } from '../../event/key-hash.js';
+import { queueSubject, type PostgresSettings } from './postgres.settings.js';
 import { PostgresSubscription } from './postgres.subscription.js';
 
 const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
-
-/** Subject of the hint that a queue has messages. */
-export function queueSubject(queue: string): string {
-  return `queue:${queue}`;
-}
 
 /**
  * BROKER=postgres: each group has a queue of rows. The relay moves rows there inside the database, in one
@@ -32,7 +27,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
   private subscriptions: readonly Subscription[] = [];
 
-  constructor(private readonly settings: BrokerSettings) {}
+  constructor(private readonly settings: PostgresSettings) {}
 
   async open(topology: Topology): Promise<void> {
     this.subscriptions = topology.subscriptions;

@@ -1,7 +1,6 @@
 import { LaneLeases } from '../../lane/lane-leases.js';
 import type { ActiveSubscription, Deliver, SubscribeOptions, Subscription } from '../broker-adapter.js';
-import type { BrokerSettings } from '../brokers.js';
-import { queueSubject } from './postgres.adapter.js';
+import { queueSubject, type PostgresSettings } from './postgres.settings.js';
 
 const POLL_MS = 1000;
 const TROUBLE_POLL_MS = 250;
@@ -35,7 +34,7 @@ export class PostgresSubscription implements ActiveSubscription {
   private unlisten: (() => void) | undefined;
 
   constructor(
-    private readonly settings: BrokerSettings,
+    private readonly settings: PostgresSettings,
     private readonly subscription: Subscription,
     private readonly queue: string,
     private readonly deliver: Deliver,

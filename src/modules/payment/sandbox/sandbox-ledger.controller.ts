@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
-import { OperatorOnly, type Page } from '../../../http/index.js';
+import { ApiPage, ApiProblems, OperatorOnly, type Page } from '../../../http/index.js';
 import { PaymentsQuery } from '../payment.dto.js';
 import { LedgerEntryAnswer, SandboxLedger } from './sandbox-ledger.js';
 
@@ -12,6 +12,8 @@ export class SandboxLedgerController {
 
   @Get()
   @ApiOperation({ summary: 'What the sandbox gateway has booked for an order, oldest first' })
+  @ApiPage(LedgerEntryAnswer)
+  @ApiProblems(400, 401)
   list(@Query() query: PaymentsQuery): Promise<Page<LedgerEntryAnswer>> {
     return this.ledger.list(query);
   }
