@@ -46,7 +46,7 @@ export async function runInstead(file, args) {
   const [code, signal] = await new Promise((resolve, reject) => {
     child.once('error', reject).once('exit', (...end) => resolve(end));
   });
-  if (signal) endBySignal(signal);
+  if (signal) await endBySignal(signal);
   process.exit(code ?? 1);
 }
 

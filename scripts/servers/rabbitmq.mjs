@@ -84,9 +84,9 @@ function findScripts() {
 }
 
 function windowsFolders() {
-  const base = path.join(process.env['ProgramFiles'] ?? 'C:\\Program Files', 'RabbitMQ Server');
-  if (!windows || !fs.existsSync(base)) return [];
-  return fs.readdirSync(base).map((name) => path.join(base, name, 'sbin'));
+  const installed = path.join(process.env['ProgramFiles'] ?? 'C:\\Program Files', 'RabbitMQ Server');
+  if (!windows || !fs.existsSync(installed)) return [];
+  return fs.readdirSync(installed).map((name) => path.join(installed, name, 'sbin'));
 }
 
 function findEpmd() {

@@ -44,7 +44,7 @@ async function startTestServer(name, line) {
 
 /** Ends all of them and removes their data. @param {TestServer[]} servers */
 export async function stopTestServers(servers) {
-  await Promise.all(servers.map(({ server }) => server?.dispose()));
+  await Promise.all(servers.map(async ({ server }) => server?.dispose()));
 }
 
 /** The environment of the tests: where the servers are, and none that they are not to use. @param {TestServer[]} servers @returns {NodeJS.ProcessEnv} */

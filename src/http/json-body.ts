@@ -2,6 +2,8 @@ import { invalidRequest, malformedBody } from './problem-error.js';
 import { flawOf, shownName } from './text-rules.js';
 
 const DEEPEST = 32;
+/** Refused, because class-transformer and Nest would leave them out without a word. */
+const NAMES_OF_PROTOTYPES = new Set(['__proto__', 'constructor', 'prototype']);
 
 interface Level {
   /** undefined in an array. */
@@ -101,8 +103,7 @@ function checkName(name: string, level: Level, names: Set<string>, levels: reado
   const flaw = flawOf(name);
   if (flaw !== undefined) refuse(`the member's name ${flaw}`);
   if (names.has(name)) refuse('must be given once');
-  if (name === '__proto__') refuse('is not a name that a member may have');
-  if (name === 'prototype' && levels.at(-2)?.name === 'constructor') refuse('is not a name that a member may have');
+  if (NAMES_OF_PROTOTYPES.has(name)) refuse('is not a name that a member may have');
   names.add(name);
 }
 

@@ -28,7 +28,7 @@ export class ProblemFilter implements ExceptionFilter {
     // A buffer, because Fastify adds a charset to the media type of JSON text, and RFC 9457 knows none.
     void reply
       .status(document.status)
-      .headers({ ...headers, [CORRELATION_HEADER]: request.id })
+      .headers({ ...headers, [CORRELATION_HEADER]: request.id, 'x-content-type-options': 'nosniff' })
       .type(PROBLEM_JSON)
       .send(Buffer.from(JSON.stringify(document)));
   }

@@ -29,5 +29,6 @@ export function answerBadConnection(error: Error & { code?: string }, socket: So
 
 /** Answers an Expect header other than 100-continue. */
 export function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
-  response.writeHead(417, { 'content-type': PROBLEM_JSON, connection: 'close' }).end(JSON.stringify(documentOfStatus(417)));
+  const body = JSON.stringify(documentOfStatus(417));
+  response.writeHead(417, { 'content-type': PROBLEM_JSON, 'content-length': Buffer.byteLength(body), connection: 'close' }).end(body);
 }

@@ -47,9 +47,11 @@ function logRedacted(this: Logger, args: unknown[], log: LogFn): void {
   log.call(this, fields, (message ?? told) as string, ...(rest as []));
 }
 
+type Child = (this: Logger, bindings: Bindings, options?: ChildLoggerOptions) => Logger;
+
 /** Children inherit the method; pino has no formatter for their fields. */
 function redactChildren(logger: Logger): Logger {
-  const plainChild = Reflect.get(logger, 'child') as (this: Logger, bindings: Bindings, options?: ChildLoggerOptions) => Logger;
+  const { child: plainChild } = logger as unknown as { readonly child: Child };
   function child(this: Logger, bindings: Bindings, options?: ChildLoggerOptions): Logger {
     return plainChild.call(this, redacted(bindings), options);
   }

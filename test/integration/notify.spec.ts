@@ -7,7 +7,7 @@ import { WebhookChannel, WebhookRefusedError } from '../../src/modules/notify/ch
 import type { Message, NotificationChannel } from '../../src/modules/notify/notification-channel.js';
 import { OrderCancelled, OrderConfirmed } from '../../src/modules/order/order.events.js';
 import { stopServers } from '../support/brokers-under-test.js';
-import { Shop } from '../support/shop.js';
+import { Shop, type Published, type Subscriber } from '../support/shop.js';
 
 const never = new AbortController().signal;
 const message: Message = {
@@ -86,16 +86,16 @@ describe('notifications', () => {
   it('carry the same idempotency key at every attempt', async () => {
     const order = facts();
     await shop.emit(OrderConfirmed.of(order));
-    const [published] = await shop.published();
-    const [subscriber] = shop.subscribersOf(published!.envelope).filter(({ group }) => group === 'notify');
-    await shop.deliver(published!.envelope, subscriber!);
+    const [{ envelope }] = (await shop.published()) as [Published];
+    const [subscriber] = shop.subscribersOf(envelope).filter(({ group }) => group === 'notify') as [Subscriber];
+    await shop.deliver(envelope, subscriber);
     // A crash between the sending and the note of it: the receiver tells by the key.
     await shop.fresh.query('DELETE FROM notification WHERE order_id = $1', [order.orderId]);
     await shop.fresh.query('DELETE FROM inbox');
-    await shop.deliver(published!.envelope, subscriber!);
+    await shop.deliver(envelope, subscriber);
     expect(first.sent).toHaveLength(2);
     expect(new Set(first.sent).size).toBe(1);
-    expect(first.sent[0]).toBe(`order_confirmed notify:${published!.envelope.id}:first`);
+    expect(first.sent[0]).toBe(`order_confirmed notify:${envelope.id}:first`);
   });
 
   it('are listed page by page', async () => {

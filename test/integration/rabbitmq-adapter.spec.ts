@@ -172,6 +172,12 @@ if (!available) console.warn(`RabbitMQ adapter: skipped, ${reason ?? 'no server'
       expect(lines.join('') + error.stack + JSON.stringify(error)).not.toContain('hunter2canary');
     });
 
+    it('names the virtual host when there is none of that name', async () => {
+      const error = await rejection(adapter(fresh(), { at: `${url}/nowhere` }).open(TOPOLOGY));
+      expect(error).toBeInstanceOf(BrokerUnavailableError);
+      expect(error.message).toContain('virtual host');
+    });
+
     it('★O2 says so when one side speaks TLS and the other does not', async () => {
       const error = await rejection(adapter(fresh(), { at: url.replace('amqp:', 'amqps:') }).open(TOPOLOGY));
       expect(error.message).toContain('does not speak TLS');
@@ -801,7 +807,7 @@ class Proxy {
         from.on('error', () => undefined);
         from.on('close', () => {
           made.sockets.delete(from);
-          to.destroy();
+          if (made.mode === 'open') to.destroy(); // a silent network does not tell of an end either
         });
       }
     });

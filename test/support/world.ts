@@ -113,7 +113,13 @@ export class World {
       adapter: app.get<BrokerAdapter>(BROKER_ADAPTER, { strict: false }),
       stop: (deadlineMs = 10_000) => {
         this.instances.delete(instance);
-        stopping ??= lifecycle.stop(deadlineMs).finally(() => app.close());
+        stopping ??= (async () => {
+          try {
+            return await lifecycle.stop(deadlineMs);
+          } finally {
+            await app.close();
+          }
+        })();
         return stopping;
       },
     };

@@ -16,7 +16,7 @@ import { failpoint } from '../../config/failpoint.js';
 const CIRCUIT_BASE_MS = 100;
 const CIRCUIT_MAX_MS = 5000;
 const HOLD_BASE_MS = 500;
-const HOLD_MAX_MS = 60_000;
+const HOLD_MAX_MS = 10_000;
 
 interface Hold {
   attempts: number;

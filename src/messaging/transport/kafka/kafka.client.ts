@@ -50,7 +50,11 @@ export class KafkaClient {
       : net.connect({ host, port }, onConnect);
     socket.setKeepAlive(true, KEEP_ALIVE_MS).setNoDelay(true);
     this.sockets.add(socket);
-    socket.once('close', () => this.sockets.delete(socket));
+    socket.once('close', (failed) => {
+      this.sockets.delete(socket);
+      // kafkajs listens for the end and for errors only, and would hold a socket that closed without either for alive.
+      if (!failed && !socket.readableEnded) socket.emit('end');
+    });
     return socket;
   }
 }

@@ -164,7 +164,7 @@ export function replyOf(error: unknown): { code: number | undefined; text: strin
 /** An outage as the port reports it; the cause's message never holds the address. */
 export function unavailable(what: string, cause: Error, cure = ''): BrokerUnavailableError {
   if (cause instanceof BrokerUnavailableError) return cause;
-  return new BrokerUnavailableError(`${what}: ${cause.message}${cure}`, { cause });
+  return new BrokerUnavailableError(`${what}: ${cause.message.trim()}${cure}`, { cause });
 }
 
 function address(url: string, heartbeatSeconds: number): string {
@@ -178,10 +178,11 @@ function address(url: string, heartbeatSeconds: number): string {
 function hintFor(error: Error, url: string): string {
   const text = `${error.message} ${(error as NodeJS.ErrnoException).code ?? ''}`;
   if (/ACCESS[-_]REFUSED|\b403\b/.test(text)) return '; check user and password in RABBITMQ_URL';
+  if (/ConnectionClose/.test(text)) return '; check that the virtual host in RABBITMQ_URL exists and that its user may use it';
   if (/wrong version number|EPROTO/i.test(text))
     return '; it does not speak TLS there: RABBITMQ_URL should begin with amqp://, or name the TLS port';
   if (/certificate|self-signed|issuer/i.test(text))
-    return '; give the certificate authority to the configuration; checking is never switched off';
+    return '; name the certificate authority in RABBITMQ_CA_FILE; checking is never switched off';
   if (/closed abruptly|ECONNRESET/.test(text) && url.startsWith('amqp:'))
     return '; if it expects TLS there, RABBITMQ_URL must begin with amqps://';
   return '';
