@@ -1,9 +1,7 @@
 import { invalidRequest, malformedBody } from './problem-error.js';
-import { flawOf, shownName } from './text-rules.js';
+import { flawOf, NAMES_OF_PROTOTYPES, shownName } from './text-rules.js';
 
 const DEEPEST = 32;
-/** Refused, because class-transformer and Nest would leave them out without a word. */
-const NAMES_OF_PROTOTYPES = new Set(['__proto__', 'constructor', 'prototype']);
 
 interface Level {
   /** undefined in an array. */

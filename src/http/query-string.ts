@@ -1,5 +1,5 @@
 import { invalidRequest } from './problem-error.js';
-import { flawOf, shownName } from './text-rules.js';
+import { flawOf, NAMES_OF_PROTOTYPES, shownName } from './text-rules.js';
 
 /**
  * The parameters of a request target, each a string.
@@ -19,7 +19,7 @@ export function parseQuery(target: string): Record<string, string> {
     const flaw = flawOf(name) ?? flawOf(value);
     if (flaw !== undefined) throw invalidRequest([{ field, message: flaw }]);
     if (parameters.has(name)) throw invalidRequest([{ field, message: 'must be given once' }]);
-    if (name === '__proto__') throw invalidRequest([{ field, message: 'is not a name that a parameter may have' }]);
+    if (NAMES_OF_PROTOTYPES.has(name)) throw invalidRequest([{ field, message: 'is not a name that a parameter may have' }]);
     parameters.set(name, value);
   }
   return Object.fromEntries(parameters);

@@ -87,6 +87,28 @@ describe('docker-compose.yml', () => {
   });
 });
 
+describe('Dockerfile', () => {
+  const stages = read('Dockerfile')
+    .split(/^FROM /m)
+    .slice(1);
+  const last = stages.at(-1) ?? '';
+
+  it('runs Node itself, as nobody special, with a health check, and has what the boot needs', () => {
+    expect(stages.map((stage) => stage.split(/\s/)[0])).toEqual(['node:24-slim', 'node:24-slim', 'node:24-slim']);
+    expect(last).toMatch(/^USER node$/m);
+    expect(last).toMatch(/^HEALTHCHECK .*\n.*\/health\/live/m);
+    expect(last).toMatch(/^CMD \["node", .*"dist\/main\.js"\]$/m);
+    expect(last).toMatch(/^COPY prisma /m);
+    expect(last).not.toMatch(/COPY \. |npm ci/);
+  });
+
+  it('is given what exists, by .dockerignore', () => {
+    const admitted = [...read('.dockerignore').matchAll(/^!(.+)$/gm)].map(([, name = '']) => name);
+    expect(admitted.length).toBeGreaterThan(5);
+    for (const name of admitted) expect(projectFiles().some((file) => file === name || file.startsWith(`${name}/`))).toBe(true);
+  });
+});
+
 describe('what the monitoring shows', () => {
   const known = new Metrics().registry.getMetricsAsArray().map(({ name }) => name);
   const files = projectFiles().filter((file) => file.startsWith('docker/'));

@@ -413,6 +413,7 @@ describe('the HTTP edge', () => {
       ['with a parameter as a list', 'GET', '/things?colour[]=a', 400, ['colour[]']],
       ['with a parameter as an object', 'GET', '/things?colour[a]=a', 400, ['colour[a]']],
       ['with __proto__', 'GET', '/things?__proto__=a', 400, ['__proto__']],
+      ['with constructor', 'GET', '/things?constructor=a', 400, ['constructor']],
       ['with U+0000 in a parameter', 'GET', '/things?colour=a%00', 400, ['colour']],
       ['with U+0000 in a name', 'GET', '/things?a%00=1', 400, ['a\uFFFD']],
       ['with a parameter that is not UTF-8', 'GET', '/things?colour=%ff', 400, ['colour']],

@@ -57,7 +57,7 @@ export class SqsQueueConsumer {
   private readonly owners = new Map<string, DeliveryGroup>();
   private readonly working = new Set<Promise<void>>();
   private readonly deleting = new Set<Promise<void>>();
-  private readonly pollers: Promise<void>[] = [];
+  private readonly pollers = new Set<Promise<void>>();
   private activePollers = 0;
   private readonly polls = new Set<AbortController>();
   /** Groups of messages that came back suspiciously often; tried one at a time. */
@@ -90,7 +90,7 @@ export class SqsQueueConsumer {
     this.stop();
     const { waitSeconds } = this.settings;
     const late = setTimeout(() => this.cutPolls(), waitSeconds * 1000 + CLOSE_GRACE_MS);
-    await Promise.all(this.pollers);
+    while (this.pollers.size > 0) await Promise.all(this.pollers);
     clearTimeout(late);
     while (this.working.size > 0) await Promise.all(this.working);
     this.visibility.stop();
@@ -103,7 +103,8 @@ export class SqsQueueConsumer {
 
   private addPoller(): void {
     this.activePollers++;
-    this.pollers.push(this.poll());
+    const poller = this.poll().finally(() => this.pollers.delete(poller));
+    this.pollers.add(poller);
   }
 
   private async poll(): Promise<void> {
