@@ -19,6 +19,8 @@ export default {
     project('support', ['test/support/**/*.spec.ts']),
     project('conformance', ['test/conformance/**/*.spec.ts']),
     project('integration', ['test/integration/**/*.spec.ts']),
+    // Each adapter against its servers' faults: longer than a change wants to wait; npm run test:adapters.
+    project('adapters', ['test/adapters/**/*.spec.ts']),
     project('faults', ['test/faults/**/*.spec.ts']),
     project('e2e', ['test/e2e/**/*.spec.ts']),
   ],

@@ -56,7 +56,10 @@ function serversFor({ only, brokers }) {
 }
 
 /** @param {string[]} only */
-const selected = (only) => (only.length > 0 ? ['--selectProjects', ...only] : []);
+const selected = (only) => (only.length > 0 ? ['--selectProjects', ...only] : ['--ignoreProjects', ...ON_REQUEST]);
+
+/** Longer than a change wants to wait: `npm run test:adapters`. */
+const ON_REQUEST = ['adapters'];
 
 /** @param {Promise<void>} work @param {string} name @param {string[]} problems */
 async function isGood(work, name, problems) {

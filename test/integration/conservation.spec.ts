@@ -76,7 +76,7 @@ class Courier {
         chain,
         (this.chains.get(chain) ?? Promise.resolve())
           .then(() => this.handle(envelope, subscriber))
-          .catch((error: unknown) => (this.failure ??= error))
+          .catch((error: unknown) => void (this.failure ??= error))
           .finally(() => this.active--),
       );
     }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from '../event/event.errors.js';
 import { NonRetryableError } from './event-consumer.js';
-import { describe as describeError, dispositionOf } from './retry-policy.js';
+import { describe as inWords, dispositionOf } from './retry-policy.js';
 
 const settings = { maxAttempts: 5, baseDelayMs: 100, maxDelayMs: 1000 };
 
@@ -28,9 +28,9 @@ describe('dispositionOf', () => {
   });
 });
 
-describe('describe', () => {
+describe('an error in words', () => {
   it('tells the error and its causes, without what a column of text cannot hold', () => {
     const error = new Error('outer\u0000', { cause: new TypeError('inner\ud800') });
-    expect(describeError(error)).toBe('Error: outer  ← TypeError: inner\ufffd');
+    expect(inWords(error)).toBe('Error: outer  ← TypeError: inner\ufffd');
   });
 });

@@ -48,7 +48,8 @@ export class KafkaClient {
     const socket = ssl
       ? tls.connect({ host, port, ...(net.isIP(host) === 0 && { servername: host }), ...ssl }, onConnect)
       : net.connect({ host, port }, onConnect);
-    socket.setKeepAlive(true, KEEP_ALIVE_MS).setNoDelay(true);
+    // kafkajs adds a listener each time it lets go of a connection that is gone already.
+    socket.setKeepAlive(true, KEEP_ALIVE_MS).setNoDelay(true).setMaxListeners(0);
     this.sockets.add(socket);
     socket.once('close', (failed) => {
       this.sockets.delete(socket);

@@ -16,6 +16,7 @@ import { within } from './within.js';
 
 const COMMIT_EVERY_MS = 200;
 const COMMIT_EVERY_MESSAGES = 500;
+const COMMIT_AGAIN_MS = 1_000;
 const LAST_COMMIT_TIMEOUT_MS = 5_000;
 const LEAVE_TIMEOUT_MS = 4_000;
 /** How long a fetch waits for messages; also how long kafkajs takes to notice that it should stop. */
@@ -281,7 +282,7 @@ export class KafkaSubscription implements ActiveSubscription {
   }
 
   private settled(): void {
-    if (++this.sinceCommit >= COMMIT_EVERY_MESSAGES && !this.committing) void this.commit();
+    if (++this.sinceCommit >= COMMIT_EVERY_MESSAGES && !this.committing && this.commitTroubleSince === undefined) void this.commit();
     else this.commitSoon();
   }
 
@@ -327,9 +328,9 @@ export class KafkaSubscription implements ActiveSubscription {
     }
   }
 
-  private commitSoon(): void {
+  private commitSoon(ms = COMMIT_EVERY_MS): void {
     if (this.commitTimer || this.closing || this.down) return;
-    this.commitTimer = setTimeout(() => void this.commit(), COMMIT_EVERY_MS);
+    this.commitTimer = setTimeout(() => void this.commit(), ms);
   }
 
   /** Commits what is settled; answers whether all of that is committed now. */
@@ -365,7 +366,7 @@ export class KafkaSubscription implements ActiveSubscription {
       this.settings.logger.debug({ ...this.subscription, err: error }, 'offsets were not committed; trying again');
       this.commitTroubleSince ??= performance.now();
       if (performance.now() - this.commitTroubleSince > this.patienceMs) this.fail(error);
-      else this.commitSoon();
+      else this.commitSoon(COMMIT_AGAIN_MS);
       return false;
     }
   }

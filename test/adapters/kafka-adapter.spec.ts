@@ -267,7 +267,7 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
       expect(outcomes[1]?.message).toContain('shop.nowhere');
     });
 
-    it('keeps the order of every key through large batches, and is fast', async () => {
+    it('keeps the order of every key through large batches', async () => {
       const { broker, namespace } = await ready();
       const keys = Array.from({ length: 100 }, () => randomUUID());
       const large = Array.from({ length: 3_000 }, (_, index) => ({
@@ -284,11 +284,7 @@ if (!available) console.warn(`Kafka adapter: skipped, ${reason ?? 'no server'}`)
         Array.from({ length: 500 }, (__, index) => message(keys[index % 100] as string, round)),
       );
       await publishAll(broker, batches[0] as OutgoingMessage[]);
-      const from = performance.now();
       for (const batch of batches) await publishAll(broker, batch);
-      const rate = Math.round((30_000 / (performance.now() - from)) * 1_000);
-      console.info(`published ${rate} messages/s in batches of 500`);
-      expect(rate).toBeGreaterThan(5_000); // far below what it does, for a machine that is busy with other tests
     });
   });
 
