@@ -1,4 +1,4 @@
-import { jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { createLogger } from '../observability/create-logger.js';
 import { HealthRegistry } from './health-registry.js';
 

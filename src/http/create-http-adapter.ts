@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config/config.js';
 import type { Logger } from '../observability/logger.js';
+import { closeWithoutWaiting } from './closing.js';
 import { correlationIdOf } from './correlation.js';
 import { ProblemFilter } from './problem.filter.js';
 import { answerBadConnection, refuseExpectation } from './raw-answers.js';
@@ -41,6 +42,7 @@ export function createHttpAdapter(_config: Config, logger: Logger): FastifyAdapt
   });
   const instance = adapter.getInstance();
   instance.server.on('checkExpectation', refuseExpectation);
+  closeWithoutWaiting(instance.server);
   instance.addHook('onSend', (_request, reply, payload, done) => {
     // A kept connection would hold up the server's end until its client lets go.
     if (!instance.server.listening) void reply.header('connection', 'close');

@@ -1,3 +1,4 @@
+import { describe, expect, it } from '@jest/globals';
 import { createLogger, NestLogger } from './create-logger.js';
 import type { Logger } from './logger.js';
 

@@ -1,3 +1,4 @@
+import { describe, expect, it } from '@jest/globals';
 import { MAX_LABEL_VALUES } from './bounded-labels.js';
 import { Metrics } from './metrics.js';
 

@@ -29,21 +29,17 @@ export async function isCancelled(prisma: Database['prisma'], orderId: string): 
   return guard?.cancelled ?? false;
 }
 
-/** Writes a captured payment unless its order is cancelled; its id if it did. A cancel that comes now waits for the commit. */
-export async function insertCaptured(tx: Connection, orderId: string, amount: Money, reference: string): Promise<string | undefined> {
+/** Writes the gateway's final word; the payment's id, or undefined when the order has a payment already. */
+export async function insertPayment(
+  tx: Connection,
+  orderId: string,
+  amount: Money,
+  status: 'captured' | 'declined',
+  reference: string | null,
+): Promise<string | undefined> {
   const [row] = await tx.$queryRaw<{ id: string }[]>`
     INSERT INTO payment (id, order_id, amount, currency, status, gateway_reference)
-    SELECT ${randomUUIDv7()}::uuid, order_id, ${BigInt(amount.amount)}::bigint, ${amount.currency}, 'captured', ${reference}
-    FROM payment_guard WHERE order_id = ${orderId}::uuid AND NOT cancelled FOR UPDATE
-    ON CONFLICT (order_id) DO NOTHING RETURNING id`;
-  return row?.id;
-}
-
-/** Writes a declined payment; its id, or undefined when the order has a payment already. */
-export async function insertDeclined(tx: Connection, orderId: string, amount: Money): Promise<string | undefined> {
-  const [row] = await tx.$queryRaw<{ id: string }[]>`
-    INSERT INTO payment (id, order_id, amount, currency, status)
-    VALUES (${randomUUIDv7()}::uuid, ${orderId}::uuid, ${BigInt(amount.amount)}, ${amount.currency}, 'declined')
+    VALUES (${randomUUIDv7()}::uuid, ${orderId}::uuid, ${BigInt(amount.amount)}, ${amount.currency}, ${status}, ${reference})
     ON CONFLICT (order_id) DO NOTHING RETURNING id`;
   return row?.id;
 }

@@ -7,7 +7,7 @@ import type { OrderCancelled } from '../order/order.events.js';
 import { paymentAnswer, type PaymentAnswer, type PaymentsQuery } from './payment.dto.js';
 import { PAYMENT_GATEWAY, type Charge, type ChargeResult, type PaymentGateway } from './payment-gateway.js';
 import { PaymentCaptured, PaymentDeclined, PaymentRefunded } from './payment.events.js';
-import { beginAttempt, insertCaptured, insertDeclined, isCancelled, markCancelled, writeRefunded } from './payment-table.js';
+import { beginAttempt, insertPayment, isCancelled, markCancelled, writeRefunded } from './payment-table.js';
 
 /** What an attempt has charged is given back even when its own time is over. */
 const GIVE_BACK_MS = 20_000;
@@ -16,14 +16,14 @@ const GIVE_BACK_MS = 20_000;
  * Takes the money for an order once, and keeps none of a cancelled order.
  *
  * The order's row in `payment_guard` decides a race between the two. An attempt to charge reads it before the charge
- * (B) and after the call to the gateway has ended, well or not (D), and locks it where it writes `captured` (W). The
- * cancel writes `cancelled` into it (C) and asks the gateway for a charge afterwards (F). Whoever comes second gives back:
+ * (B), and again after the call to the gateway has ended, well or not (D). The cancel writes `cancelled` into it (C),
+ * and asks the gateway for a charge afterwards (F). Whoever comes second gives back:
  * - C before B: nothing is charged; a charge of an earlier attempt, whose answer was lost, is given back.
  * - B, C, D: the attempt sees `cancelled` at D and gives back what was charged, whether or not F has seen it. If the
  *   process dies before D, the event is not handled yet: it comes again, to B. (Left: an instance that was frozen before
  *   its charge, while another handled the event, and that is killed between its charge and D.)
- * - D, C, W: the call had ended before C, so F finds the charge and gives it back; W writes nothing.
- * - W, C: F finds the charge, and `captured` becomes `refunded`.
+ * - D before C: the call had ended before C, so F finds the charge and gives it back. The payment ends `refunded`,
+ *   whether that or `captured` is written first.
  * Several may give back: a refund's idempotency key is made of the charge's reference, so the money moves once, and
  * the row that says so is written once. From the second attempt on a charge is looked for before one is made, because an
  * operator's edited replay has another idempotency key than the attempt whose answer was lost.
@@ -90,12 +90,12 @@ export class PaymentService {
   }
 
   private async writeCaptured(tx: Transaction, { orderId, total }: StockReserved, reference: string): Promise<void> {
-    const paymentId = await insertCaptured(tx, orderId, total, reference); // W
+    const paymentId = await insertPayment(tx, orderId, total, 'captured', reference);
     if (paymentId) this.outbox.emit(tx, PaymentCaptured.of({ orderId, paymentId, amount: total, gatewayReference: reference }));
   }
 
   private async writeDeclined(tx: Transaction, { orderId, total }: StockReserved): Promise<void> {
-    const paymentId = await insertDeclined(tx, orderId, total);
+    const paymentId = await insertPayment(tx, orderId, total, 'declined', null);
     if (paymentId) this.outbox.emit(tx, PaymentDeclined.of({ orderId, paymentId, amount: total }));
   }
 
