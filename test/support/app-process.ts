@@ -95,3 +95,11 @@ export class AppProcess {
     return ended;
   }
 }
+
+/** What the AWS SDK reads by itself; any value does for an emulator. */
+function awsCredentials(): Record<string, string> {
+  return {
+    AWS_ACCESS_KEY_ID: process.env['AWS_ACCESS_KEY_ID'] ?? 'test',
+    AWS_SECRET_ACCESS_KEY: process.env['AWS_SECRET_ACCESS_KEY'] ?? 'test',
+  };
+}
