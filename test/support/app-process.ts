@@ -35,6 +35,7 @@ export class AppProcess {
         PORT: String(port),
         OPS_TOKEN: token,
         LOG_FORMAT: 'json',
+        ...awsCredentials(),
         ...env,
       } as NodeJS.ProcessEnv,
       stdio: ['ignore', 'pipe', 'pipe'],
