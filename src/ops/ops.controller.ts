@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
-import { decodeCursor, encodeCursor, OperatorOnly, PageQuery, ProblemError, UuidParam, type Page } from '../http/index.js';
+import { decodeCursor, OperatorOnly, pageOf, PageQuery, ProblemError, UuidParam, type Page } from '../http/index.js';
 import {
   DeadLetterNotFoundError,
   DeadLetterNotOpenError,
@@ -37,7 +37,7 @@ export class OpsController {
     const all = await this.status.groups();
     const [after] = decodeCursor(query.cursor, (parts) => typeof parts[0] === 'string') ?? [];
     const from = after === undefined ? 0 : all.findIndex(({ group, topic }) => `${group} ${topic}` === after) + 1;
-    return page(all.slice(from, from + query.limit + 1), query.limit, ({ group, topic }) => `${group} ${topic}`);
+    return pageOf(all.slice(from, from + query.limit + 1), query.limit, ({ group, topic }) => [`${group} ${topic}`]);
   }
 
   @Post('groups/:group/pause')
@@ -56,7 +56,7 @@ export class OpsController {
   async parked(@Query() query: PageQuery): Promise<Page<Omit<ParkedRow, 'seq'>>> {
     const [after] = decodeCursor(query.cursor, (parts) => /^\d{1,18}$/.test(String(parts[0]))) ?? [];
     const rows = await this.queries.parked(after, query.limit + 1);
-    const { items, nextCursor } = page(rows, query.limit, ({ seq }) => seq);
+    const { items, nextCursor } = pageOf(rows, query.limit, ({ seq }) => [seq]);
     return { items: items.map(({ seq: _seq, ...row }) => row), nextCursor };
   }
 
@@ -65,7 +65,7 @@ export class OpsController {
     const [after] = decodeCursor(query.cursor, (parts) => UUID.test(String(parts[0]))) ?? [];
     const { group, type, key, state } = query;
     const rows = await this.queries.deadLetters({ group, type, key, state: state ?? 'open' }, after, query.limit + 1);
-    return page(rows, query.limit, ({ id }) => id);
+    return pageOf(rows, query.limit, ({ id }) => [id]);
   }
 
   @Get('dead-letters/:id')
@@ -102,12 +102,6 @@ export class OpsController {
       throw new ProblemError(404, 'group-not-found', 'Not found', `there is no consumer group "${group}"`);
     return { group, paused };
   }
-}
-
-function page<T>(rows: readonly T[], limit: number, cursorOf: (row: T) => string): Page<T> {
-  const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? encodeCursor([cursorOf(last)]) : null };
 }
 
 function notFound(id: string): ProblemError {

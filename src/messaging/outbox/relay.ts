@@ -120,8 +120,10 @@ export class Relay {
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
     const end = this.metrics.publishDuration.startTimer();
-    const { moved } = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const moved = [...rows.values()].reduce((sum, count) => sum + count, 0);
     if (moved > 0) end();
+    for (const [topic, count] of rows) this.metrics.published.inc({ topic }, count);
     if (moved >= limit) return true;
     const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
     for (const row of firstOfEachKey(undeclared)) await this.refuse(row, this.undeclared(row));

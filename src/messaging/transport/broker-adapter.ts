@@ -108,19 +108,8 @@ export function measuresLag(adapter: BrokerAdapter): adapter is BrokerAdapter & 
   return 'lag' in adapter;
 }
 
-export interface OutboxRow {
-  readonly lane: number;
-  readonly id: string;
-  readonly topic: string;
-  readonly key: string;
-}
-
-export interface MoveResult {
-  /** Rows that have left the outbox. */
-  readonly moved: number;
-  /** Commit times of the moved rows' oldest, for the latency metric; null when none moved. */
-  readonly oldestCreatedAt: Date | null;
-}
+/** How many rows of each topic have left the outbox. */
+export type MovedRows = ReadonlyMap<string, number>;
 
 /** Optional: the broker is the database itself, and takes rows straight out of the outbox in one statement. */
 export interface MovesOutbox {
@@ -129,7 +118,7 @@ export interface MovesOutbox {
     topics: readonly string[];
     heldKeys: readonly string[];
     limit: number;
-  }): Promise<MoveResult>;
+  }): Promise<MovedRows>;
 }
 
 export function movesOutbox(adapter: BrokerAdapter): adapter is BrokerAdapter & MovesOutbox {

@@ -7,7 +7,7 @@ import {
   type Deliver,
   type MeasuresLag,
   type MovesOutbox,
-  type MoveResult,
+  type MovedRows,
   type OutgoingMessage,
   type SubscribeOptions,
   type Subscription,
@@ -69,9 +69,9 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
     topics: readonly string[];
     heldKeys: readonly string[];
     limit: number;
-  }): Promise<MoveResult> {
+  }): Promise<MovedRows> {
     const { lanes, topics, heldKeys, limit } = request;
-    const [result] = await this.settings.database.query<{ moved: number; oldest: Date | null; topics: string[] | null }>(
+    const rows = await this.settings.database.query<{ topic: string; moved: number }>(
       `WITH head AS (
          SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
          CROSS JOIN LATERAL (
@@ -85,7 +85,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
          SELECT sub.queue, taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
          FROM taken JOIN unnest($4::text[], $5::text[]) AS sub(queue, topic) ON sub.topic = taken.topic
        )
-       SELECT count(*)::int AS moved, min(created_at) AS oldest, array_agg(DISTINCT topic) AS topics FROM taken`,
+       SELECT topic, count(*)::int AS moved FROM taken GROUP BY topic`,
       [
         lanes,
         topics,
@@ -95,8 +95,8 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
         ...(heldKeys.length > 0 ? [heldKeys] : []),
       ],
     );
-    this.hint(result?.topics ?? []);
-    return { moved: result?.moved ?? 0, oldestCreatedAt: result?.oldest ?? null };
+    this.hint(rows.map(({ topic }) => topic));
+    return new Map(rows.map(({ topic, moved }) => [topic, moved]));
   }
 
   async subscribe(subscription: Subscription, deliver: Deliver, options: SubscribeOptions): Promise<ActiveSubscription> {
