@@ -23,7 +23,7 @@ export async function testFaults(args) {
   const files = [...new Set(proofs.map(({ run }) => run))];
   const names = [...new Set(proofs.map(({ name }) => name.source))];
   const projects = [...new Set(files.map((file) => (file.startsWith('src/') ? 'unit' : file.split('/')[1])))];
-  const jest = ['--runTestsByPath', ...files, '--testNamePattern', names.join('|')];
+  const jest = ['--verbose', '--runTestsByPath', ...files, '--testNamePattern', names.join('|')];
   /** @type {import('./jest-run.mjs').TestOutcome[]} */
   let outcomes = [];
   const code = await test(['--no-static', '--only', projects.join(','), '--broker', options.brokers.join(','), ...jest], (ran) => {
