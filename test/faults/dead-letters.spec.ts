@@ -78,7 +78,10 @@ fault(
       }
       app = await shop.start();
       // Written is written: each replay goes on, fails again, and is the same dead letter.
-      await eventually(async () => {});
+      await eventually(async () => {
+        const rows = await shop.database.query('SELECT state, replays, count(*)::int FROM dead_letter GROUP BY 1, 2');
+        expect(rows).toEqual([{ state: 'open', replays: 1, count: 2 }]);
+      });
       await shop.expectHealed(app, { deadLetters: 2 });
     }),
 );
