@@ -104,6 +104,8 @@ export function openPool(url: string, options: { max: number; name: string; time
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
   });
+  // The pool listens to idle connections only: one that breaks in use would end the process. Its query has rejected, which tells.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   pool.on('error', (error) => logger.warn({ err: error, pool: options.name }, 'an idle database connection was lost'));
   return pool;
 }
