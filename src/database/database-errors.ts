@@ -15,6 +15,11 @@ export function isLockTimeout(error: unknown): boolean {
   return chain(error).some((link) => sqlState(link) === '55P03');
 }
 
+/** A statement or a transaction took longer than it may: for a lock, or because nothing comes through. */
+export function isOutOfTime(error: unknown): boolean {
+  return chain(error).some((link) => link['code'] === 'P2028' || sqlState(link) === '57014');
+}
+
 /**
  * The database could not be reached, was restarting, read-only, full, or had no connection to give: no fault of
  * the work that met it. Network errors count only when they come out of Prisma or pg, never a handler's own calls.
