@@ -4,6 +4,7 @@ import { Notifications } from '../database/notifications.js';
 import { ConsumerRegistry } from './consumer/consumer-registry.js';
 import { Consumers, GROUPS_SUBJECT } from './consumer/consumers.js';
 import { OutboxTable } from './outbox/outbox-table.js';
+import { Relay } from './outbox/relay.js';
 import { measuresLag } from './transport/broker-adapter.js';
 import { BrokerConnection } from './transport/broker-connection.js';
 
@@ -36,6 +37,7 @@ export class MessagingStatus {
     private readonly registry: ConsumerRegistry,
     private readonly consumers: Consumers,
     private readonly broker: BrokerConnection,
+    private readonly relay: Relay,
   ) {
     this.table = new OutboxTable(database);
   }
@@ -99,6 +101,10 @@ export class MessagingStatus {
   /** @throws the reason why messaging cannot do its work */
   assertBroker(): void {
     this.broker.assertUsable();
+  }
+
+  assertRelaying(): void {
+    this.relay.assertLeasing();
   }
 
   assertConsuming(): void {
