@@ -13,7 +13,7 @@ import { Database } from './database/database.js';
 import { isDatabaseUnavailable } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
 import { createHttpAdapter, setUpHttp } from './http/index.js';
-import { MessagingLifecycle, WaybillTransport } from './messaging/index.js';
+import { MessagingLifecycle, serveEventPatterns } from './messaging/index.js';
 import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
 import { createLogger } from './observability/create-logger.js';
 import { NestLogger } from './observability/nest-logger.js';
@@ -50,7 +50,7 @@ async function run(config: Config, logger: Logger): Promise<void> {
   });
   setUpHttp(app, config, logger);
   if (!config.production) await seedDemoCatalogue(app.get(Database).prisma);
-  app.connectMicroservice({ strategy: app.get(WaybillTransport) });
+  serveEventPatterns(app);
   await app.startAllMicroservices();
   const messaging = app.get(MessagingLifecycle);
   stopOnSignal(app, messaging, embedded, config, logger);
