@@ -99,13 +99,13 @@ export class OpsController {
 
   private async setPaused(group: string, paused: boolean): Promise<{ group: string; paused: boolean }> {
     if (!(await this.status.setPaused(group, paused)))
-      throw new ProblemError(404, 'group-not-found', 'Not found', `there is no consumer group "${group}"`);
+      throw new ProblemError(404, 'GROUP.NOT_FOUND', 'Not Found', `there is no consumer group "${group}"`);
     return { group, paused };
   }
 }
 
 function notFound(id: string): ProblemError {
-  return new ProblemError(404, 'dead-letter-not-found', 'Not found', `there is no dead letter ${id}`);
+  return new ProblemError(404, 'DEAD_LETTER.NOT_FOUND', 'Not Found', `there is no dead letter ${id}`);
 }
 
 async function translated(id: string, work: () => Promise<void>): Promise<void> {
@@ -113,10 +113,10 @@ async function translated(id: string, work: () => Promise<void>): Promise<void> 
     await work();
   } catch (error) {
     if (error instanceof DeadLetterNotFoundError) throw notFound(id);
-    if (error instanceof DeadLetterNotOpenError) throw new ProblemError(409, 'dead-letter-not-open', 'Not open', error.message);
+    if (error instanceof DeadLetterNotOpenError) throw new ProblemError(409, 'DEAD_LETTER.NOT_OPEN', 'The dead letter is not open', error.message);
     if (error instanceof InvalidEventError) {
       const errors = error.problems.map((message) => ({ field: `data.${message.split(' ')[0]}`, message }));
-      throw new ProblemError(400, 'invalid-event', 'Invalid data', 'the data is not what the event demands', { errors });
+      throw new ProblemError(400, 'INVALID_EVENT', 'The data is not valid', 'The data is not what the event demands.', { errors });
     }
     throw error;
   }
