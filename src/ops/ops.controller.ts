@@ -113,7 +113,8 @@ async function translated(id: string, work: () => Promise<void>): Promise<void> 
     await work();
   } catch (error) {
     if (error instanceof DeadLetterNotFoundError) throw notFound(id);
-    if (error instanceof DeadLetterNotOpenError) throw new ProblemError(409, 'DEAD_LETTER.NOT_OPEN', 'The dead letter is not open', error.message);
+    if (error instanceof DeadLetterNotOpenError)
+      throw new ProblemError(409, 'DEAD_LETTER.NOT_OPEN', 'The dead letter is not open', error.message);
     if (error instanceof InvalidEventError) {
       const errors = error.problems.map((message) => ({ field: `data.${message.split(' ')[0]}`, message }));
       throw new ProblemError(400, 'INVALID_EVENT', 'The data is not valid', 'The data is not what the event demands.', { errors });
