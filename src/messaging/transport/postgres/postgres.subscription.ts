@@ -83,7 +83,7 @@ export class PostgresSubscription implements ActiveSubscription {
       try {
         await this.flush();
         const room = this.options.maxInFlight - this.inFlight.size;
-        const lanes = this.leases.owned();
+        const lanes = this.ready();
         const rows = room > 0 && lanes.length > 0 ? await this.read(lanes, room) : [];
         for (const row of rows) this.hand(row);
         if (rows.length === 0) await this.sleep(POLL_MS);
@@ -92,6 +92,12 @@ export class PostgresSubscription implements ActiveSubscription {
         await this.sleep(TROUBLE_POLL_MS, true);
       }
     }
+  }
+
+  /** The lanes to read from. One that was lost and is ours again waits for what was in hand then: it goes back, before what came later. */
+  private ready(): number[] {
+    const draining = new Set([...this.inFlight.values()].filter(({ abort }) => abort.signal.aborted).map(({ lane }) => lane));
+    return this.leases.owned().filter((lane) => !draining.has(lane));
   }
 
   private read(lanes: readonly number[], room: number): Promise<QueuedRow[]> {
