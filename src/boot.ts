@@ -13,7 +13,7 @@ import { Database } from './database/database.js';
 import { isDatabaseUnavailable } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
 import { createHttpAdapter, setUpHttp } from './http/index.js';
-import { MessagingLifecycle, WaybillTransport } from './messaging/index.js';
+import { MessagingLifecycle, serveEventPatterns } from './messaging/index.js';
 import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
 import { createLogger } from './observability/create-logger.js';
 import { NestLogger } from './observability/nest-logger.js';
@@ -50,7 +50,7 @@ async function run(config: Config, logger: Logger): Promise<void> {
   });
   setUpHttp(app, config, logger);
   if (!config.production) await seedDemoCatalogue(app.get(Database).prisma);
-  app.connectMicroservice({ strategy: app.get(WaybillTransport) });
+  serveEventPatterns(app);
   await app.startAllMicroservices();
   const messaging = app.get(MessagingLifecycle);
   stopOnSignal(app, messaging, embedded, config, logger);
@@ -117,7 +117,7 @@ function stopOnSignal(
       process.exit(1);
     }, config.shutdownTimeoutMs);
     kill.unref();
-    const closingHttp = app.getHttpServer().listening ? closeHttp(app) : Promise.resolve();
+    const closingHttp = app.getHttpServer().listening ? closeHttp(app, config.shutdownTimeoutMs * 0.8) : Promise.resolve();
     const complete = await messaging.stop(config.shutdownTimeoutMs * 0.6);
     await closingHttp;
     await app.close();
@@ -135,11 +135,15 @@ function stopOnSignal(
   }
 }
 
-/** Ends the taking of connections; requests in hand get their answers. */
-function closeHttp(app: NestFastifyApplication): Promise<void> {
+/** Ends the taking of connections; requests in hand get their answers, those whose client has not sent them to the end by then are cut. */
+function closeHttp(app: NestFastifyApplication, limitMs: number): Promise<void> {
   const server = app.getHttpServer();
   return new Promise((resolve) => {
-    server.close(() => resolve());
+    const cut = setTimeout(() => server.closeAllConnections(), limitMs);
+    server.close(() => {
+      clearTimeout(cut);
+      resolve();
+    });
     server.closeIdleConnections();
   });
 }

@@ -82,6 +82,8 @@ export interface SqsConfig {
   /** undefined: AWS itself, by region. */
   readonly endpoint: string | undefined;
   readonly region: string;
+  /** The endpoint is an emulator's and the environment names no credentials: any will do. */
+  readonly anyCredentials: boolean;
   readonly visibilityTimeoutSeconds: number;
   readonly maxReceiveCount: number;
 }

@@ -38,7 +38,7 @@ describe('readConfig', () => {
           ssl: false,
         },
         rabbitmq: { queuesPerGroup: 8, deliveryLimit: 200, confirmTimeoutMs: 10_000, heartbeatSeconds: 10 },
-        sqs: { endpoint: undefined, visibilityTimeoutSeconds: 30, maxReceiveCount: 200 },
+        sqs: { endpoint: undefined, anyCredentials: false, visibilityTimeoutSeconds: 30, maxReceiveCount: 200 },
         postgres: { leaseMs: 10_000 },
       },
       outbox: { lanes: 16, leaseMs: 10_000, pollIntervalMs: 1000, batchSize: 500, maxAttempts: 10 },
@@ -97,7 +97,16 @@ describe('readConfig', () => {
     expect(readConfig({ BROKER: 'sqs', SQS_ENDPOINT: 'http://localhost:9324' }).broker.sqs).toMatchObject({
       endpoint: 'http://localhost:9324',
       region: 'us-east-1',
+      anyCredentials: true,
     });
+    for (const given of [
+      { AWS_ACCESS_KEY_ID: 'key' },
+      { AWS_PROFILE: 'shop' },
+      { SQS_ENDPOINT: 'https://sqs.example.com' },
+      { SQS_ENDPOINT: '', AWS_REGION: 'eu-central-1' },
+      PRODUCTION,
+    ])
+      expect(readConfig({ BROKER: 'sqs', SQS_ENDPOINT: 'http://localhost:9324', ...given }).broker.sqs.anyCredentials).toBe(false);
     expect(readConfig({ BROKER: 'sqs', AWS_REGION: 'eu-central-1' }).broker.sqs).toMatchObject({
       endpoint: undefined,
       region: 'eu-central-1',
@@ -197,7 +206,7 @@ describe('a wrong value is named, with what is allowed', () => {
   });
 
   it('has a row here for every variable that can be wrong', () => {
-    const free = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD'];
+    const free = ['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_PROFILE'];
     expect(new Set([...wrong.map(([name]) => name), ...free])).toEqual(new Set(configVariables()));
   });
 });

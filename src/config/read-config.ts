@@ -152,7 +152,7 @@ function brokerOf(reader: EnvironmentReader, production: boolean, leaseMs: numbe
     provision: reader.flag('BROKER_PROVISION', true),
     kafka: kafkaOf(reader, name === 'kafka', production),
     rabbitmq: rabbitmqOf(reader, name === 'rabbitmq', production),
-    sqs: sqsOf(reader, name === 'sqs'),
+    sqs: sqsOf(reader, name === 'sqs', production),
     postgres: { leaseMs },
   };
 }
@@ -220,7 +220,7 @@ function rabbitmqOf(reader: EnvironmentReader, chosen: boolean, production: bool
   };
 }
 
-function sqsOf(reader: EnvironmentReader, chosen: boolean): SqsConfig {
+function sqsOf(reader: EnvironmentReader, chosen: boolean, production: boolean): SqsConfig {
   const endpoint = reader.url('SQS_ENDPOINT', { protocols: ['http:', 'https:'], allowed: 'http://host:port or https://…' });
   const region = reader.text('AWS_REGION', { matches: /^[a-z0-9-]{1,40}$/, allowed: 'a region, like eu-central-1' });
   if (chosen && !reader.isSet('SQS_ENDPOINT'))
@@ -228,9 +228,16 @@ function sqsOf(reader: EnvironmentReader, chosen: boolean): SqsConfig {
   return {
     endpoint,
     region: region ?? 'us-east-1',
+    anyCredentials: !namesCredentials(reader) && !production && endpoint?.startsWith('http:') === true,
     visibilityTimeoutSeconds: reader.integer('SQS_VISIBILITY_TIMEOUT_SECONDS', 30, { min: 2, max: 43_200 }),
     maxReceiveCount: reader.integer('SQS_MAX_RECEIVE_COUNT', 200, { min: 1, max: 1000 }),
   };
+}
+
+/** The SDK reads them itself; here it only matters whether there are any. */
+function namesCredentials(reader: EnvironmentReader): boolean {
+  const names = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_PROFILE'];
+  return names.map((name) => reader.isSet(name)).includes(true);
 }
 
 function delaysOf(reader: EnvironmentReader): { baseDelayMs: number; maxDelayMs: number } {

@@ -6,6 +6,7 @@ import { MessagingSettings } from './messaging-settings.js';
 import { topologyOf } from './messaging-topology.js';
 import { Relay } from './outbox/relay.js';
 import { BrokerConnection } from './transport/broker-connection.js';
+import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
 
 /** What was fixed at the first boot differs from the configuration. */
 export class FixedSettingError extends Error {
@@ -23,6 +24,7 @@ export class MessagingLifecycle {
     private readonly broker: BrokerConnection,
     private readonly relay: Relay,
     private readonly consumers: Consumers,
+    private readonly declared: DeclaredSubscriptions,
   ) {}
 
   /** @throws ConsumerSetupError, FixedSettingError, TopologyMismatchError: the set-up is wrong and a person must mend it */
@@ -30,6 +32,7 @@ export class MessagingLifecycle {
     const { roles } = this.settings.config;
     const topology = topologyOf(this.registry.subscriptions());
     await this.fixLanes();
+    await this.declared.declare(topology.subscriptions);
     await this.broker.start(topology);
     if (roles.has('relay')) this.relay.start([...topology.topics, ...topology.deadLetterTopics]);
     if (roles.has('consumers')) await this.consumers.start();

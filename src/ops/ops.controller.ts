@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
-import { decodeCursor, encodeCursor, OperatorOnly, PageQuery, ProblemError, UuidParam, type Page } from '../http/index.js';
+import { decodeCursor, OperatorOnly, pageOf, PageQuery, ProblemError, UuidParam, type Page } from '../http/index.js';
 import {
   DeadLetterNotFoundError,
   DeadLetterNotOpenError,
@@ -37,7 +37,7 @@ export class OpsController {
     const all = await this.status.groups();
     const [after] = decodeCursor(query.cursor, (parts) => typeof parts[0] === 'string') ?? [];
     const from = after === undefined ? 0 : all.findIndex(({ group, topic }) => `${group} ${topic}` === after) + 1;
-    return page(all.slice(from, from + query.limit + 1), query.limit, ({ group, topic }) => `${group} ${topic}`);
+    return pageOf(all.slice(from, from + query.limit + 1), query.limit, ({ group, topic }) => [`${group} ${topic}`]);
   }
 
   @Post('groups/:group/pause')
@@ -56,7 +56,7 @@ export class OpsController {
   async parked(@Query() query: PageQuery): Promise<Page<Omit<ParkedRow, 'seq'>>> {
     const [after] = decodeCursor(query.cursor, (parts) => /^\d{1,18}$/.test(String(parts[0]))) ?? [];
     const rows = await this.queries.parked(after, query.limit + 1);
-    const { items, nextCursor } = page(rows, query.limit, ({ seq }) => seq);
+    const { items, nextCursor } = pageOf(rows, query.limit, ({ seq }) => [seq]);
     return { items: items.map(({ seq: _seq, ...row }) => row), nextCursor };
   }
 
@@ -65,7 +65,7 @@ export class OpsController {
     const [after] = decodeCursor(query.cursor, (parts) => UUID.test(String(parts[0]))) ?? [];
     const { group, type, key, state } = query;
     const rows = await this.queries.deadLetters({ group, type, key, state: state ?? 'open' }, after, query.limit + 1);
-    return page(rows, query.limit, ({ id }) => id);
+    return pageOf(rows, query.limit, ({ id }) => [id]);
   }
 
   @Get('dead-letters/:id')
@@ -99,19 +99,13 @@ export class OpsController {
 
   private async setPaused(group: string, paused: boolean): Promise<{ group: string; paused: boolean }> {
     if (!(await this.status.setPaused(group, paused)))
-      throw new ProblemError(404, 'group-not-found', 'Not found', `there is no consumer group "${group}"`);
+      throw new ProblemError(404, 'GROUP.NOT_FOUND', 'Not Found', `there is no consumer group "${group}"`);
     return { group, paused };
   }
 }
 
-function page<T>(rows: readonly T[], limit: number, cursorOf: (row: T) => string): Page<T> {
-  const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? encodeCursor([cursorOf(last)]) : null };
-}
-
 function notFound(id: string): ProblemError {
-  return new ProblemError(404, 'dead-letter-not-found', 'Not found', `there is no dead letter ${id}`);
+  return new ProblemError(404, 'DEAD_LETTER.NOT_FOUND', 'Not Found', `there is no dead letter ${id}`);
 }
 
 async function translated(id: string, work: () => Promise<void>): Promise<void> {
@@ -119,10 +113,11 @@ async function translated(id: string, work: () => Promise<void>): Promise<void> 
     await work();
   } catch (error) {
     if (error instanceof DeadLetterNotFoundError) throw notFound(id);
-    if (error instanceof DeadLetterNotOpenError) throw new ProblemError(409, 'dead-letter-not-open', 'Not open', error.message);
+    if (error instanceof DeadLetterNotOpenError)
+      throw new ProblemError(409, 'DEAD_LETTER.NOT_OPEN', 'The dead letter is not open', error.message);
     if (error instanceof InvalidEventError) {
       const errors = error.problems.map((message) => ({ field: `data.${message.split(' ')[0]}`, message }));
-      throw new ProblemError(400, 'invalid-event', 'Invalid data', 'the data is not what the event demands', { errors });
+      throw new ProblemError(400, 'INVALID_EVENT', 'The data is not valid', 'The data is not what the event demands.', { errors });
     }
     throw error;
   }

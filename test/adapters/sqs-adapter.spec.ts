@@ -99,6 +99,7 @@ describe.each(candidates)('SQS adapter on $name', ({ name, missing, start }) => 
       sqs: {
         endpoint: options.at ?? endpoint,
         region: 'us-east-1',
+        anyCredentials: false,
         visibilityTimeoutSeconds: options.visibility ?? 30,
         maxReceiveCount: options.maxReceiveCount ?? 10,
       },

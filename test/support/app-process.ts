@@ -57,7 +57,7 @@ export class AppProcess {
       await Promise.race([ready, ended]);
     } catch (cause) {
       child.kill('SIGKILL');
-      throw new Error(`the application did not become ready:\n${app.output.slice(-4000)}`, { cause });
+      throw new Error(`the application did not become ready: ${(cause as Error).message}\n${app.output.slice(-4000)}`, { cause });
     }
     return app;
   }

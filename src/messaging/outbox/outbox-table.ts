@@ -57,13 +57,18 @@ export class OutboxTable {
     }));
   }
 
-  /** Exactly these rows, never a range: another row may have come in between. */
-  async delete(rows: readonly OutboxRow[]): Promise<void> {
-    if (rows.length === 0) return;
-    await this.database.query(
-      'DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id',
-      [rows.map(({ lane }) => lane), rows.map(({ id }) => id)],
+  /**
+   * Exactly these rows, never a range: another row may have come in between. Where the groups that they were
+   * published for are named, only as long as no other group has been declared; false when there was one, and nothing is deleted.
+   */
+  async delete(rows: readonly OutboxRow[], groups: string | undefined): Promise<boolean> {
+    if (rows.length === 0) return true;
+    const deleted = await this.database.query(
+      `DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id
+       ${groups === undefined ? '' : `AND $3 = (SELECT coalesce(string_agg(seq::text, ',' ORDER BY seq), '') FROM declared_subscription)`} RETURNING 1 AS one`,
+      [rows.map(({ lane }) => lane), rows.map(({ id }) => id), ...(groups === undefined ? [] : [groups])],
     );
+    return groups === undefined || deleted.length > 0;
   }
 
   /** Rows of topics that nobody has declared; they can never be published. */

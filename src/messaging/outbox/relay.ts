@@ -6,9 +6,10 @@ import { Metrics } from '../../observability/metrics.js';
 import { eventClassOf, definitionOf, type PublishFailurePolicy } from '../event/event-definition.js';
 import { LaneLeases } from '../lane/lane-leases.js';
 import { MessagingSettings } from '../messaging-settings.js';
-import { MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
+import { fansOut, MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
 import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
+import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
 import { heldKeyOf, OutboxTable, type OutboxRow } from './outbox-table.js';
 import { failpoint } from '../../config/failpoint.js';
@@ -33,6 +34,7 @@ interface Hold {
 @Injectable()
 export class Relay {
   private readonly table: OutboxTable;
+  private readonly declared: DeclaredSubscriptions;
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
@@ -53,6 +55,7 @@ export class Relay {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.table = new OutboxTable(database);
+    this.declared = new DeclaredSubscriptions(database);
     this.leases = new LaneLeases(database, {
       pool: 'outbox',
       lanes: settings.lanes,
@@ -120,8 +123,10 @@ export class Relay {
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
     const end = this.metrics.publishDuration.startTimer();
-    const { moved } = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const moved = [...rows.values()].reduce((sum, count) => sum + count, 0);
     if (moved > 0) end();
+    for (const [topic, count] of rows) this.metrics.published.inc({ topic }, count);
     if (moved >= limit) return true;
     const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
     for (const row of firstOfEachKey(undeclared)) await this.refuse(row, this.undeclared(row));
@@ -147,7 +152,8 @@ export class Relay {
     };
     let rows = await read([]);
     if (rows.length === 0) return false;
-    let deleting: Promise<void> = Promise.resolve();
+    const groups = await this.serveGroups();
+    let deleting: Promise<boolean> = Promise.resolve(true);
     let deletingRows: OutboxRow[] = [];
     try {
       while (rows.length > 0) {
@@ -155,9 +161,10 @@ export class Relay {
         const next = settled(read([...deletingRows, ...rows]));
         const { done, refused, trouble } = await this.publish(rows);
         await failpoint('relay.afterPublish');
-        await deleting;
+        // What was published for too few groups is still there: it begins anew, from the head, for all of them.
+        if (!(await deleting)) break;
         await failpoint('relay.beforeDelete');
-        deleting = this.table.delete(done);
+        deleting = this.table.delete(done, groups);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
         for (const { row, error } of refused) await this.refuse(row, error);
@@ -173,6 +180,15 @@ export class Relay {
       await deleting;
     }
     return true;
+  }
+
+  /** Lets the adapter know of every group; answers which they are, and undefined where the broker knows them itself. */
+  private async serveGroups(): Promise<string | undefined> {
+    const { adapter } = this.broker;
+    if (!fansOut(adapter)) return undefined;
+    const { subscriptions, version } = await this.declared.read();
+    await adapter.serve(subscriptions);
+    return version;
   }
 
   private async publish(

@@ -108,19 +108,21 @@ export function measuresLag(adapter: BrokerAdapter): adapter is BrokerAdapter & 
   return 'lag' in adapter;
 }
 
-export interface OutboxRow {
-  readonly lane: number;
-  readonly id: string;
-  readonly topic: string;
-  readonly key: string;
+/**
+ * Optional: the broker keeps no list of subscribers, the adapter makes a copy for each group as it publishes. So it
+ * is told of all groups, those of other versions of the application included, before the events that are for them.
+ */
+export interface FansOut {
+  /** From the next `publish` on, events go to all of these groups. */
+  serve(subscriptions: readonly Subscription[]): Promise<void>;
 }
 
-export interface MoveResult {
-  /** Rows that have left the outbox. */
-  readonly moved: number;
-  /** Commit times of the moved rows' oldest, for the latency metric; null when none moved. */
-  readonly oldestCreatedAt: Date | null;
+export function fansOut(adapter: BrokerAdapter): adapter is BrokerAdapter & FansOut {
+  return 'serve' in adapter;
 }
+
+/** How many rows of each topic have left the outbox. */
+export type MovedRows = ReadonlyMap<string, number>;
 
 /** Optional: the broker is the database itself, and takes rows straight out of the outbox in one statement. */
 export interface MovesOutbox {
@@ -129,7 +131,7 @@ export interface MovesOutbox {
     topics: readonly string[];
     heldKeys: readonly string[];
     limit: number;
-  }): Promise<MoveResult>;
+  }): Promise<MovedRows>;
 }
 
 export function movesOutbox(adapter: BrokerAdapter): adapter is BrokerAdapter & MovesOutbox {

@@ -7,7 +7,7 @@ import {
   type Deliver,
   type MeasuresLag,
   type MovesOutbox,
-  type MoveResult,
+  type MovedRows,
   type OutgoingMessage,
   type SubscribeOptions,
   type Subscription,
@@ -62,41 +62,35 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
 
   /**
    * One statement deletes the rows and inserts one copy for each group of their topic. Two movers at once (an
-   * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone.
+   * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone. The
+   * groups are those that are declared at that moment, also by other versions of the application.
    */
   async moveOutbox(request: {
     lanes: readonly number[];
     topics: readonly string[];
     heldKeys: readonly string[];
     limit: number;
-  }): Promise<MoveResult> {
+  }): Promise<MovedRows> {
     const { lanes, topics, heldKeys, limit } = request;
-    const [result] = await this.settings.database.query<{ moved: number; oldest: Date | null; topics: string[] | null }>(
+    const rows = await this.settings.database.query<{ topic: string; moved: number }>(
       `WITH head AS (
          SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
          CROSS JOIN LATERAL (
            SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND topic = ANY($2::text[])
-             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($6::text[])" : ''} ORDER BY lane, id LIMIT $3
+             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($5::text[])" : ''} ORDER BY lane, id LIMIT $3
          ) AS row
        ), taken AS (
          DELETE FROM outbox USING head WHERE outbox.lane = head.lane AND outbox.id = head.id RETURNING outbox.*
        ), queued AS (
          INSERT INTO queued_message (queue, lane, id, event_id, topic, type, key, headers, payload, created_at)
-         SELECT sub.queue, taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
-         FROM taken JOIN unnest($4::text[], $5::text[]) AS sub(queue, topic) ON sub.topic = taken.topic
+         SELECT concat_ws('.', $4::text, sub.group_name, sub.topic), taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
+         FROM taken JOIN declared_subscription AS sub ON sub.topic = taken.topic
        )
-       SELECT count(*)::int AS moved, min(created_at) AS oldest, array_agg(DISTINCT topic) AS topics FROM taken`,
-      [
-        lanes,
-        topics,
-        Math.ceil(limit / lanes.length),
-        this.subscriptions.map((subscription) => this.queueOf(subscription)),
-        this.subscriptions.map(({ topic }) => topic),
-        ...(heldKeys.length > 0 ? [heldKeys] : []),
-      ],
+       SELECT topic, count(*)::int AS moved FROM taken GROUP BY topic`,
+      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, ...(heldKeys.length > 0 ? [heldKeys] : [])],
     );
-    this.hint(result?.topics ?? []);
-    return { moved: result?.moved ?? 0, oldestCreatedAt: result?.oldest ?? null };
+    this.hint(rows.map(({ topic }) => topic));
+    return new Map(rows.map(({ topic, moved }) => [topic, moved]));
   }
 
   async subscribe(subscription: Subscription, deliver: Deliver, options: SubscribeOptions): Promise<ActiveSubscription> {
