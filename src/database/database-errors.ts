@@ -40,6 +40,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   });
 }
 
+/** A connection that was refused, broken or not answered, whoever's it was. */
+export function isNetworkError(error: unknown): boolean {
+  return chain(error).some((link) => CONNECTION.has(String(link['code'])));
+}
+
 function isDatabaseError(link: Record<string, unknown>): boolean {
   const name = String(link['name'] ?? '');
   return (

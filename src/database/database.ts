@@ -120,5 +120,9 @@ export function openPool(url: string, options: { max: number; name: string; time
     keepAliveInitialDelayMillis: 5000,
   });
   pool.on('error', (error) => logger.warn({ err: error, pool: options.name }, 'an idle database connection was lost'));
+  // One that breaks while it is in use, but between two statements, tells nobody else: without a listener that ends the process.
+  pool.on('connect', (client) =>
+    client.on('error', (error) => logger.debug({ err: error, pool: options.name }, 'a database connection was lost')),
+  );
   return pool;
 }

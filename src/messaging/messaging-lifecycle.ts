@@ -27,15 +27,19 @@ export class MessagingLifecycle {
     private readonly declared: DeclaredSubscriptions,
   ) {}
 
-  /** @throws ConsumerSetupError, FixedSettingError, TopologyMismatchError: the set-up is wrong and a person must mend it */
+  /**
+   * What needs the database comes first: where that is away, `start` rejects and can be called again.
+   * @throws ConsumerSetupError, FixedSettingError, TopologyMismatchError: the set-up is wrong and a person must mend it
+   */
   async start(): Promise<void> {
     const { roles } = this.settings.config;
     const topology = topologyOf(this.registry.subscriptions());
     await this.fixLanes();
     await this.declared.declare(topology.subscriptions);
+    if (roles.has('consumers')) await this.consumers.prepare();
     await this.broker.start(topology);
     if (roles.has('relay')) this.relay.start([...topology.topics, ...topology.deadLetterTopics]);
-    if (roles.has('consumers')) await this.consumers.start();
+    if (roles.has('consumers')) this.consumers.start();
   }
 
   /** Consumers first, because what they end may still emit; then the relay; then the broker. True when no work had to be left to a lease. */

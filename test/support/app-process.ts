@@ -25,9 +25,9 @@ export class AppProcess {
   }
 
   /** Resolves once it is ready. */
-  static async start(env: Readonly<Record<string, string>>): Promise<AppProcess> {
+  static async start(env: Readonly<Record<string, string>>, { timeoutMs = 60_000 } = {}): Promise<AppProcess> {
     const port = await freePort();
-    const token = randomUUID();
+    const token = env['OPS_TOKEN'] ?? randomUUID();
     const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
       env: {
         PATH: process.env['PATH'],
@@ -42,15 +42,19 @@ export class AppProcess {
     });
     const app = new AppProcess(child, port, token);
     for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (app.output += text));
+    const ended = new Promise<never>((_resolve, reject) => {
+      child.once('exit', (code, signal) => reject(new Error(`the application ended with ${signal ?? `code ${code}`}`)));
+    });
     try {
-      await eventually(
+      const ready = eventually(
         async () => {
-          if (child.exitCode !== null) throw new Error(`the application ended with ${child.exitCode}`);
+          if (child.exitCode !== null || child.signalCode !== null) return;
           const { status, body } = await app.get('/health/ready');
           if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}`);
         },
-        { timeoutMs: 60_000, everyMs: 100 },
+        { timeoutMs, everyMs: 100 },
       );
+      await Promise.race([ready, ended]);
     } catch (cause) {
       child.kill('SIGKILL');
       throw new Error(`the application did not become ready: ${(cause as Error).message}\n${app.output.slice(-4000)}`, { cause });
