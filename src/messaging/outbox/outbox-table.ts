@@ -25,6 +25,11 @@ export function heldKeyOf(row: { topic: string; key: string }): string {
   return `${row.topic}:${row.key}`;
 }
 
+/** The topic in such a name. */
+export function topicOf(held: string): string {
+  return held.slice(0, held.indexOf(':'));
+}
+
 /** The relay's statements. */
 export class OutboxTable {
   constructor(private readonly database: DatabasePool) {}
@@ -117,8 +122,8 @@ export class OutboxTable {
   }
 
   async unhold(held: string): Promise<void> {
-    const colon = held.indexOf(':');
-    await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [held.slice(0, colon), held.slice(colon + 1)]);
+    const topic = topicOf(held);
+    await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [topic, held.slice(topic.length + 1)]);
   }
 
   async heldKeys(): Promise<{ held: string; attempts: number; waitMs: number }[]> {

@@ -11,8 +11,8 @@ import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
-import { heldKeyOf, OutboxTable, type OutboxRow } from './outbox-table.js';
-import { failpoint } from '../../config/failpoint.js';
+import { heldKeyOf, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
+import { failpoint, isArmed } from '../../config/failpoint.js';
 
 const CIRCUIT_BASE_MS = 100;
 const CIRCUIT_MAX_MS = 5000;
@@ -122,10 +122,17 @@ export class Relay {
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
+    const held = this.heldKeys();
+    if (isArmed('relay.afterRead') && (await this.table.read(lanes, 1, [], held)).length > 0) await failpoint('relay.afterRead');
     const end = this.metrics.publishDuration.startTimer();
-    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: held, limit });
     const moved = [...rows.values()].reduce((sum, count) => sum + count, 0);
-    if (moved > 0) end();
+    if (moved > 0) {
+      end();
+      await failpoint('relay.afterPublish'); // reading, publishing and deleting are one statement here, which has committed
+      await failpoint('relay.beforeDelete');
+    }
+    await this.release([...this.holds.keys()].filter((key) => !held.includes(key) && this.topics.includes(topicOf(key))));
     for (const [topic, count] of rows) this.metrics.published.inc({ topic }, count);
     if (moved >= limit) return true;
     const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
@@ -167,14 +174,15 @@ export class Relay {
         deleting = this.table.delete(done, groups);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
+        await this.release(done.map(heldKeyOf));
         for (const { row, error } of refused) await this.refuse(row, error);
-        await this.release(done);
         const ahead = await next;
         if (trouble) throw trouble;
         if (ahead.error) throw ahead.error;
         if (this.stopping) break;
-        // A key that has just failed must not be overtaken by what was read ahead.
-        rows = (ahead.value ?? []).filter((row) => !this.holds.has(heldKeyOf(row)));
+        // A key of which a row was left behind, held, parked or skipped over must not be overtaken by what was read ahead.
+        const stopped = stoppedKeys(rows, done);
+        rows = (ahead.value ?? []).filter((row) => !stopped.has(heldKeyOf(row)) && !this.parked.has(heldKeyOf(row)));
       }
     } finally {
       await deleting;
@@ -254,9 +262,10 @@ export class Relay {
     else this.logger.warn({ ...fields, delayMs }, 'the broker refused an event; its key waits');
   }
 
-  private async release(done: readonly OutboxRow[]): Promise<void> {
+  /** A row of each of these keys is through. */
+  private async release(keys: readonly string[]): Promise<void> {
     if (this.holds.size === 0) return;
-    for (const key of new Set(done.map(heldKeyOf))) if (this.holds.has(key)) await this.unhold(key);
+    for (const key of new Set(keys)) if (this.holds.has(key)) await this.unhold(key);
   }
 
   private async unhold(key: string): Promise<void> {
@@ -304,6 +313,11 @@ export class Relay {
 function policyOf(type: string): PublishFailurePolicy {
   const eventClass = eventClassOf(type);
   return eventClass ? definitionOf(eventClass).onPublishFailure : 'halt';
+}
+
+function stoppedKeys(rows: readonly OutboxRow[], done: readonly OutboxRow[]): Set<string> {
+  const through = new Set(done);
+  return new Set(rows.filter((row) => !through.has(row)).map(heldKeyOf));
 }
 
 function firstOfEachKey(rows: readonly OutboxRow[]): OutboxRow[] {
