@@ -38,6 +38,8 @@ export class Relay {
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
+  /** Lanes are new here, and what is held in them is not known yet. */
+  private holdsAreStale = false;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
   private stopping = false;
@@ -63,7 +65,8 @@ export class Relay {
       leaseMs: settings.config.outbox.leaseMs,
       logger,
       onChange: () => {
-        void this.refreshHolds().finally(() => this.wake());
+        this.holdsAreStale = true;
+        this.wake();
       },
     });
   }
@@ -118,7 +121,7 @@ export class Relay {
 
   /** The postgres broker: rows go into the queues inside the database. */
   private async move(): Promise<boolean> {
-    const lanes = this.leases.owned();
+    const lanes = await this.lanesToRead();
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
@@ -147,9 +150,9 @@ export class Relay {
    */
   private async drain(): Promise<boolean> {
     const { batchSize } = this.settings.config.outbox;
-    const read = (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
-      const lanes = this.leases.owned();
-      if (lanes.length === 0) return Promise.resolve([]);
+    const read = async (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
+      const lanes = await this.lanesToRead();
+      if (lanes.length === 0) return [];
       return this.table.read(
         lanes,
         batchSize,
@@ -277,6 +280,20 @@ export class Relay {
   private heldKeys(): string[] {
     const now = performance.now();
     return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];
+  }
+
+  /** The lanes of this instance, once it is known which of their keys are held: one that is not left out would be overtaken. */
+  private async lanesToRead(): Promise<number[]> {
+    while (this.holdsAreStale) {
+      this.holdsAreStale = false;
+      try {
+        await this.refreshHolds();
+      } catch (error) {
+        this.holdsAreStale = true;
+        throw error;
+      }
+    }
+    return this.leases.owned();
   }
 
   private async refreshHolds(): Promise<void> {
