@@ -1,4 +1,5 @@
 import type { DatabasePool } from '../../database/database-pool.js';
+import { headersIn } from '../event/headers.js';
 import type { OutgoingMessage } from '../transport/broker-adapter.js';
 
 /** A row as the relay reads it. */
@@ -6,6 +7,8 @@ export interface OutboxRow extends OutgoingMessage {
   readonly lane: number;
   readonly id: string;
   readonly createdAt: Date;
+  /** Why it can never be published, if so: it was not written by the outbox. */
+  readonly fault?: string;
 }
 
 interface RawRow {
@@ -56,7 +59,7 @@ export class OutboxTable {
       topic: row.topic,
       type: row.type,
       key: row.key,
-      headers: JSON.parse(row.headers) as Record<string, string>,
+      ...headersOf(row.headers),
       payload: Buffer.from(row.payload, 'utf8'),
       createdAt: row.created_at,
     }));
@@ -168,4 +171,9 @@ export class OutboxTable {
     );
     return moved.length;
   }
+}
+
+function headersOf(text: string): { headers: Record<string, string>; fault?: string } {
+  const headers = headersIn(text);
+  return headers ? { headers } : { headers: {}, fault: 'its headers are no JSON object of texts' };
 }

@@ -211,10 +211,11 @@ export class Relay {
     const failed = new Set<string>();
     for (const row of rows) {
       if (failed.has(heldKeyOf(row))) continue;
-      if (this.topics.includes(row.topic)) declared.push(row);
+      const error = this.topics.includes(row.topic) ? faultOf(row) : this.undeclared(row);
+      if (!error) declared.push(row);
       else {
         failed.add(heldKeyOf(row));
-        refused.push({ row, error: this.undeclared(row) });
+        refused.push({ row, error });
       }
     }
     if (declared.length === 0) return { done, refused, trouble: undefined };
@@ -325,6 +326,10 @@ export class Relay {
       };
     });
   }
+}
+
+function faultOf({ eventId, fault }: OutboxRow): MessageRejectedError | undefined {
+  return fault === undefined ? undefined : new MessageRejectedError(`event ${eventId} cannot be published: ${fault}`);
 }
 
 function policyOf(type: string): PublishFailurePolicy {

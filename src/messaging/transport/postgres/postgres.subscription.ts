@@ -1,6 +1,7 @@
 import { LaneLeases } from '../../lane/lane-leases.js';
 import type { ActiveSubscription, Deliver, SubscribeOptions, Subscription } from '../broker-adapter.js';
 import { queueSubject, type PostgresSettings } from './postgres.settings.js';
+import { headersIn } from '../../event/headers.js';
 
 const POLL_MS = 1000;
 const TROUBLE_POLL_MS = 250;
@@ -115,13 +116,15 @@ export class PostgresSubscription implements ActiveSubscription {
   private hand(row: QueuedRow): void {
     const abort = new AbortController();
     this.inFlight.set(row.id, { lane: row.lane, abort });
+    const headers = headersIn(row.headers);
     void this.deliver({
       deliveryId: `${this.queue}/${row.id}`,
       topic: this.subscription.topic,
       key: row.key,
-      headers: JSON.parse(row.headers) as Record<string, string>,
+      headers: headers ?? {},
       payload: row.payload,
       signal: abort.signal,
+      ...(!headers && { undeliverable: 'its headers are no JSON object of texts' }),
     }).then((settlement) => {
       this.inFlight.delete(row.id);
       if (settlement === 'settled') {
