@@ -5,7 +5,7 @@ import type { Instance } from './instance.js';
 import type { Random } from './random.js';
 
 /** What customers pay with, and how often; the gateway's every behaviour is among them. */
-const TOKENS = {
+export const TOKENS = {
   tok_ok: 40,
   tok_declined: 8,
   tok_flaky: 10,
@@ -38,6 +38,7 @@ export class Load {
     private readonly instances: readonly Instance[],
     /** Must appear in no log. */
     private readonly note: string,
+    private readonly tokens: Readonly<Record<string, number>> = TOKENS,
   ) {}
 
   start(random: Random, clients: number): void {
@@ -59,7 +60,7 @@ export class Load {
   }
 
   private async order(random: Random): Promise<void> {
-    const token = random.weighted(TOKENS) + (random.chance(0.5) ? `_${random.between(1, 999)}` : '');
+    const token = random.weighted(this.tokens) + (random.chance(0.5) ? `_${random.between(1, 999)}` : '');
     const skus = random.chance(0.15) ? ['scarce', 'widget'] : [random.pick(['widget', 'gadget'])];
     if (random.chance(0.02)) skus.push('nothing-of-ours');
     const intent = this.history.intend({
