@@ -23,5 +23,6 @@ export default {
     project('adapters', ['test/adapters/**/*.spec.ts']),
     project('faults', ['test/faults/**/*.spec.ts']),
     project('e2e', ['test/e2e/**/*.spec.ts']),
+    project('chaos', ['test/chaos/**/*.spec.ts']),
   ],
 };

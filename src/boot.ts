@@ -10,10 +10,10 @@ import { readConfig } from './config/read-config.js';
 import { startEmbeddedPostgres, type EmbeddedServer } from './database/embedded-postgres.js';
 import { assertMigrated, migrate } from './database/migrations.js';
 import { Database } from './database/database.js';
-import { isDatabaseUnavailable } from './database/database-errors.js';
+import { isDatabaseUnavailable, isNetworkError } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
 import { createHttpAdapter, setUpHttp } from './http/index.js';
-import { MessagingLifecycle, WaybillTransport } from './messaging/index.js';
+import { MessagingLifecycle, serveEventPatterns } from './messaging/index.js';
 import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
 import { createLogger } from './observability/create-logger.js';
 import { NestLogger } from './observability/nest-logger.js';
@@ -42,20 +42,20 @@ export async function boot(): Promise<void> {
 async function run(config: Config, logger: Logger): Promise<void> {
   const embedded = config.database.url === undefined ? await startEmbedded(logger) : undefined;
   const url = config.database.url ?? (embedded as EmbeddedServer).url;
-  await prepareDatabase(url, config, logger);
+  await waitingForDatabase(() => prepareDatabase(url, config, logger), logger);
 
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(config, logger, url), createHttpAdapter(config, logger), {
     logger: new NestLogger(logger),
     abortOnError: false,
   });
   setUpHttp(app, config, logger);
-  if (!config.production) await seedDemoCatalogue(app.get(Database).prisma);
-  app.connectMicroservice({ strategy: app.get(WaybillTransport) });
+  if (!config.production) await waitingForDatabase(() => seedDemoCatalogue(app.get(Database).prisma), logger);
+  serveEventPatterns(app);
   await app.startAllMicroservices();
   const messaging = app.get(MessagingLifecycle);
   stopOnSignal(app, messaging, embedded, config, logger);
   await app.listen(config.http.port, config.http.host);
-  await messaging.start();
+  await waitingForDatabase(() => messaging.start(), logger);
   logger.info(
     { url: await app.getUrl(), broker: config.broker.name, roles: [...config.roles], instance: config.instance },
     'waybill is up',
@@ -78,17 +78,21 @@ function startEmbedded(logger: Logger): Promise<EmbeddedServer> {
   return startEmbeddedPostgres(directory);
 }
 
-/** A database that is still starting, as beside us in a compose file, is waited for. */
 async function prepareDatabase(url: string, config: Config, logger: Logger): Promise<void> {
+  if (!config.database.migrateOnBoot) return assertMigrated(url);
+  const applied = await migrate(url);
+  if (applied.length > 0) logger.info({ applied }, 'migrations were applied');
+}
+
+/** A database that is still starting, as beside us in a compose file, or that is restarted meanwhile, is waited for. */
+async function waitingForDatabase<T>(work: () => Promise<T>, logger: Logger): Promise<T> {
   const deadline = performance.now() + DATABASE_WAIT_MS;
   for (let tries = 1; ; tries++) {
     try {
-      if (!config.database.migrateOnBoot) return await assertMigrated(url);
-      const applied = await migrate(url);
-      if (applied.length > 0) logger.info({ applied }, 'migrations were applied');
-      return;
+      return await work();
     } catch (error) {
-      if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw error;
+      // A broker that is away rejects nothing here, so a network error is the database's.
+      if (!(isDatabaseUnavailable(error) || isNetworkError(error)) || performance.now() > deadline) throw error;
       if (tries === 1) logger.warn({ err: error }, 'the database cannot be reached; waiting for it');
       await new Promise((resolve) => setTimeout(resolve, DATABASE_RETRY_MS));
     }

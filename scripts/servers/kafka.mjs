@@ -25,7 +25,7 @@ const SMALL = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto', '-
 export const availability = () => javaAvailability(KAFKA);
 
 /** Starts one Kafka broker that is its own controller (KRaft). @param {import('./managed-server.mjs').StartOptions} [options] */
-export async function start({ dir: named, port: wanted, onProgress } = {}) {
+export async function start({ dir: named, port: wanted, advertisedPort, onProgress } = {}) {
   const java = await findJava();
   if (!java) throw new Error('Kafka needs Java, which was not found.');
   const libraries = await classPath(KAFKA, onProgress);
@@ -36,7 +36,7 @@ export async function start({ dir: named, port: wanted, onProgress } = {}) {
   const data = path.join(folder.dir, 'data');
   const properties = path.join(folder.dir, 'server.properties');
 
-  fs.writeFileSync(properties, lines(settings(port, controller, data)));
+  fs.writeFileSync(properties, lines(settings(port, advertisedPort ?? port, controller, data)));
   if (!fs.existsSync(path.join(data, 'meta.properties'))) {
     await run(
       java.file,
@@ -63,13 +63,13 @@ export async function start({ dir: named, port: wanted, onProgress } = {}) {
   });
 }
 
-/** @param {number} broker @param {number} controller @param {string} data */
-const settings = (broker, controller, data) => ({
+/** @param {number} broker @param {number} advertised @param {number} controller @param {string} data */
+const settings = (broker, advertised, controller, data) => ({
   'process.roles': 'broker,controller',
   'node.id': 1,
   'controller.quorum.voters': `1@127.0.0.1:${controller}`,
   listeners: `PLAINTEXT://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
-  'advertised.listeners': `PLAINTEXT://127.0.0.1:${broker}`,
+  'advertised.listeners': `PLAINTEXT://127.0.0.1:${advertised}`,
   'controller.listener.names': 'CONTROLLER',
   'inter.broker.listener.name': 'PLAINTEXT',
   'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',

@@ -10,14 +10,19 @@ export function isRetryableConflict(error: unknown): boolean {
   return chain(error).some((link) => link['code'] === 'P2034' || CONFLICTS.has(sqlState(link) ?? ''));
 }
 
+/** The transaction ran past its time: the work in it was slow, or the database did not answer. */
+export function isTransactionExpired(error: unknown): boolean {
+  return chain(error).some((link) => link['code'] === 'P2028' && /expired transaction|already closed/i.test(String(link['message'] ?? '')));
+}
+
 /** A lock was not to be had within the `lock_timeout` that the statement was given. */
 export function isLockTimeout(error: unknown): boolean {
   return chain(error).some((link) => sqlState(link) === '55P03');
 }
 
-/** A statement or a transaction took longer than it may: for a lock, or because nothing comes through. */
-export function isOutOfTime(error: unknown): boolean {
-  return chain(error).some((link) => link['code'] === 'P2028' || sqlState(link) === '57014');
+/** PostgreSQL ended a statement at its `statement_timeout`: it waited for a lock, or was slow. */
+export function isStatementTimeout(error: unknown): boolean {
+  return chain(error).some((link) => sqlState(link) === '57014');
 }
 
 /**
@@ -38,6 +43,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
       return true;
     return CONNECTION.has(code) || PG_MESSAGES.test(String(link['message'] ?? ''));
   });
+}
+
+/** A connection that was refused, broken or not answered, whoever's it was. */
+export function isNetworkError(error: unknown): boolean {
+  return chain(error).some((link) => CONNECTION.has(String(link['code'])));
 }
 
 function isDatabaseError(link: Record<string, unknown>): boolean {

@@ -69,6 +69,21 @@ export class Database implements OnModuleDestroy {
     return this.current.getStore();
   }
 
+  /** Whether PostgreSQL answers now; never rejects, and is over within the time. */
+  async answers(withinMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), withinMs)));
+    const answer = this.pool.query('SELECT 1').then(
+      () => true,
+      () => false,
+    );
+    try {
+      return await Promise.race([answer, tooLate]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** Runs as the transaction's last statements; a rejection rolls it back. */
   beforeCommit(tx: Transaction, hook: () => Promise<void>): void {
     this.hooksOf(tx).beforeCommit.push(hook);
@@ -104,8 +119,10 @@ export function openPool(url: string, options: { max: number; name: string; time
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
   });
-  // The pool listens to idle connections only: one that breaks in use would end the process. Its query has rejected, which tells.
-  pool.on('connect', (client) => client.on('error', () => undefined));
   pool.on('error', (error) => logger.warn({ err: error, pool: options.name }, 'an idle database connection was lost'));
+  // One that breaks while it is in use, but between two statements, tells nobody else: without a listener that ends the process.
+  pool.on('connect', (client) =>
+    client.on('error', (error) => logger.debug({ err: error, pool: options.name }, 'a database connection was lost')),
+  );
   return pool;
 }

@@ -1,5 +1,11 @@
-import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import {
+  bindMigrationAwareSqlAdapterFactory,
+  ColumnTypeEnum,
+  type SqlDriverAdapter,
+  type SqlMigrationAwareDriverAdapterFactory,
+} from '@prisma/driver-adapter-utils';
 import { PrismaPg } from '@prisma/adapter-pg';
+import type { EventEmitter } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -32,6 +38,7 @@ const FILTERS = { externalTables: [], externalEnums: [] };
  */
 export async function migrate(url: string): Promise<string[]> {
   const client = new pg.Client({ connectionString: url, application_name: 'waybill-migrations', connectionTimeoutMillis: 10_000 });
+  client.on('error', () => undefined); // the query in hand, or the next one, says the same
   await client.connect();
   try {
     await client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
@@ -52,6 +59,7 @@ export async function migrate(url: string): Promise<string[]> {
 /** Waits until somebody else has applied every migration that this build knows. */
 export async function assertMigrated(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  client.on('error', () => undefined); // as above
   await client.connect();
   try {
     const applied = await appliedNames(client);
@@ -82,13 +90,13 @@ export async function migrationSql(url: string): Promise<string> {
 }
 
 async function withSchemaEngine<T>(url: string, work: (engine: SchemaEngine) => Promise<T>): Promise<T> {
-  const pool = new pg.Pool({ connectionString: url, max: 1 });
+  const pool = new pg.Pool({ connectionString: url, max: 1, Client: CatalogueClient });
   try {
     const { SchemaEngine } = await (glue ??= loadGlue());
     const engine = await SchemaEngine.new(
       { datamodels: await models() },
       () => undefined,
-      bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool)),
+      bindMigrationAwareSqlAdapterFactory(readingCatalogue(pool)),
     );
     try {
       return await work(engine);
@@ -100,6 +108,46 @@ async function withSchemaEngine<T>(url: string, work: (engine: SchemaEngine) => 
   }
 }
 
+/** PostgreSQL's type numbers. */
+const SINGLE_BYTE_CHAR = 18;
+const UUID = 2950;
+
+/**
+ * Prisma's adapter knows nothing of the type "char", in which PostgreSQL's catalogue has what the engine must read. So
+ * these columns come under the number of uuid, which the catalogue has nowhere, and go on as what they are.
+ */
+class CatalogueClient extends pg.Client {
+  constructor(config?: pg.ClientConfig) {
+    super(config);
+    const { connection } = this as unknown as { connection: EventEmitter };
+    connection.on('rowDescription', ({ fields }: { fields: { dataTypeID: number }[] }) => {
+      for (const field of fields) if (field.dataTypeID === SINGLE_BYTE_CHAR) field.dataTypeID = UUID;
+    });
+  }
+}
+
+function readingCatalogue(pool: pg.Pool): SqlMigrationAwareDriverAdapterFactory {
+  const factory = new PrismaPg(pool);
+  const wrapped = async (connecting: Promise<SqlDriverAdapter>): Promise<SqlDriverAdapter> => {
+    const adapter = await connecting;
+    const queryRaw = adapter.queryRaw.bind(adapter);
+    adapter.queryRaw = async (query) => {
+      const result = await queryRaw(query);
+      return {
+        ...result,
+        columnTypes: result.columnTypes.map((type) => (type === ColumnTypeEnum.Uuid ? ColumnTypeEnum.Character : type)),
+      };
+    };
+    return adapter;
+  };
+  return {
+    provider: factory.provider,
+    adapterName: factory.adapterName,
+    connect: () => wrapped(factory.connect()),
+    connectToShadowDb: () => wrapped(factory.connectToShadowDb()),
+  };
+}
+
 interface Glue {
   __wbg_set_wasm(exports: unknown): void;
   readonly SchemaEngine: { new: (options: unknown, log: () => void, adapter: unknown) => Promise<SchemaEngine> };
@@ -109,6 +157,13 @@ let glue: Promise<Glue> | undefined;
 
 /** Prisma's schema engine as WebAssembly, so that no binary is downloaded. Once a process: the glue module holds one instance. */
 async function loadGlue(): Promise<Glue> {
+  Object.assign(globalThis, {
+    PRISMA_WASM_PANIC_REGISTRY: {
+      set_message(message: string) {
+        throw new Error(`Prisma's schema engine gave up: ${message}`);
+      },
+    },
+  });
   const require = createRequire(import.meta.url);
   const directory = path.dirname(require.resolve('@prisma/schema-engine-wasm'));
   const loaded = (await import(pathToFileURL(path.join(directory, 'schema_engine_bg.js')).href)) as Glue;

@@ -23,7 +23,7 @@ export class HealthController {
   ready(): { status: 'up' } {
     const reasons = this.health.reasons();
     if (reasons.length > 0) {
-      throw new ProblemError(503, 'not-ready', 'Not ready', reasons.map(({ name, reason }) => `${name}: ${reason}`).join('; '), {
+      throw new ProblemError(503, 'NOT_READY', 'Not Ready', reasons.map(({ name, reason }) => `${name}: ${reason}`).join('; '), {
         headers: { 'retry-after': '2' },
         extensions: { reasons },
       });

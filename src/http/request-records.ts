@@ -4,6 +4,8 @@ import type { Logger } from '../observability/logger.js';
 import { Metrics } from '../observability/metrics.js';
 
 const UNMATCHED = 'unmatched';
+/** What is red says so itself, once, and not at each question. */
+const PROBES = /^\/(health\/|metrics$)/;
 
 /** One line and one measure a request, by the route's pattern: neither its address nor its body. */
 export function recordRequests(instance: FastifyInstance, app: NestFastifyApplication, logger: Logger): void {
@@ -11,7 +13,10 @@ export function recordRequests(instance: FastifyInstance, app: NestFastifyApplic
   instance.addHook('onResponse', (request, reply, done) => {
     const facts = { method: request.method, route: request.routeOptions.url ?? UNMATCHED, status: reply.statusCode };
     const ms = Math.round(reply.elapsedTime * 10) / 10;
-    logger[facts.status >= 500 ? 'info' : 'debug']({ ...facts, ms, correlationId: request.id }, 'answered a request');
+    logger[facts.status >= 500 && !PROBES.test(facts.route) ? 'info' : 'debug'](
+      { ...facts, ms, correlationId: request.id },
+      'answered a request',
+    );
     metrics?.httpRequestDuration.observe({ ...facts, status: String(facts.status) }, reply.elapsedTime / 1000);
     done();
   });

@@ -16,4 +16,5 @@ export { MessagingLifecycle } from './messaging-lifecycle.js';
 export { MessagingStatus, type GroupStatus, type OutboxStatus } from './messaging-status.js';
 export { DeadLetterNotFoundError, DeadLetterNotOpenError, DeadLetters } from './consumer/dead-letters.js';
 export { OutboxClient } from './nest/outbox-client.js';
-export { WaybillContext, WaybillTransport } from './nest/waybill-transport.js';
+export { serveEventPatterns } from './nest/serve-event-patterns.js';
+export { WaybillContext } from './nest/waybill-transport.js';

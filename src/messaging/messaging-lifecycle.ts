@@ -6,6 +6,7 @@ import { MessagingSettings } from './messaging-settings.js';
 import { topologyOf } from './messaging-topology.js';
 import { Relay } from './outbox/relay.js';
 import { BrokerConnection } from './transport/broker-connection.js';
+import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
 
 /** What was fixed at the first boot differs from the configuration. */
 export class FixedSettingError extends Error {
@@ -23,16 +24,22 @@ export class MessagingLifecycle {
     private readonly broker: BrokerConnection,
     private readonly relay: Relay,
     private readonly consumers: Consumers,
+    private readonly declared: DeclaredSubscriptions,
   ) {}
 
-  /** @throws ConsumerSetupError, FixedSettingError, TopologyMismatchError: the set-up is wrong and a person must mend it */
+  /**
+   * What needs the database comes first: where that is away, `start` rejects and can be called again.
+   * @throws ConsumerSetupError, FixedSettingError, TopologyMismatchError: the set-up is wrong and a person must mend it
+   */
   async start(): Promise<void> {
     const { roles } = this.settings.config;
     const topology = topologyOf(this.registry.subscriptions());
     await this.fixLanes();
+    await this.declared.declare(topology.subscriptions);
+    if (roles.has('consumers')) await this.consumers.prepare();
     await this.broker.start(topology);
     if (roles.has('relay')) this.relay.start([...topology.topics, ...topology.deadLetterTopics]);
-    if (roles.has('consumers')) await this.consumers.start();
+    if (roles.has('consumers')) this.consumers.start();
   }
 
   /** Consumers first, because what they end may still emit; then the relay; then the broker. True when no work had to be left to a lease. */

@@ -1,12 +1,12 @@
 import { Injectable } from '@nestjs/common';
 import { DatabasePool } from '../database/database-pool.js';
 import { Notifications } from '../database/notifications.js';
-import { ConsumerRegistry } from './consumer/consumer-registry.js';
 import { Consumers, GROUPS_SUBJECT } from './consumer/consumers.js';
 import { OutboxTable } from './outbox/outbox-table.js';
 import { Relay } from './outbox/relay.js';
 import { measuresLag } from './transport/broker-adapter.js';
 import { BrokerConnection } from './transport/broker-connection.js';
+import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
 
 export interface OutboxStatus {
   readonly backlog: number;
@@ -34,7 +34,7 @@ export class MessagingStatus {
   constructor(
     private readonly database: DatabasePool,
     private readonly notifications: Notifications,
-    private readonly registry: ConsumerRegistry,
+    private readonly declared: DeclaredSubscriptions,
     private readonly consumers: Consumers,
     private readonly broker: BrokerConnection,
     private readonly relay: Relay,
@@ -59,8 +59,7 @@ export class MessagingStatus {
               (SELECT count(*)::int FROM parked_event p WHERE p.group_name = s.group_name AND p.topic = s.topic) AS parked,
               (SELECT count(*)::int FROM dead_letter d WHERE d.group_name = s.group_name AND d.topic = s.topic AND d.state = 'open') AS letters,
               coalesce((SELECT paused FROM consumer_group g WHERE g.group_name = s.group_name), false) AS paused
-       FROM unnest($1::text[], $2::text[]) AS s(group_name, topic) ORDER BY 1, 2`,
-      [this.registry.subscriptions().map(({ group }) => group), this.registry.subscriptions().map(({ topic }) => topic)],
+       FROM declared_subscription s ORDER BY 1, 2`,
     );
     const states = new Map(this.consumers.status().map(({ group, topic, state }) => [`${group} ${topic}`, state]));
     return Promise.all(
@@ -71,7 +70,7 @@ export class MessagingStatus {
         parked,
         deadLetters: letters,
         paused,
-        // Where another process consumes, this one can only tell what operators decided.
+        // Where another process consumes, or another version of the application, this one can only tell what operators decided.
         state: states.get(`${group} ${topic}`) ?? (paused ? 'paused' : 'elsewhere'),
       })),
     );
@@ -79,7 +78,8 @@ export class MessagingStatus {
 
   /** Stops or lets go on a group, in every instance; false when there is no such group. */
   async setPaused(group: string, paused: boolean): Promise<boolean> {
-    if (!this.registry.subscriptions().some((subscription) => subscription.group === group)) return false;
+    const { subscriptions } = await this.declared.read();
+    if (!subscriptions.some((subscription) => subscription.group === group)) return false;
     await this.database.query(
       'INSERT INTO consumer_group (group_name, paused) VALUES ($1, $2) ON CONFLICT (group_name) DO UPDATE SET paused = excluded.paused',
       [group, paused],

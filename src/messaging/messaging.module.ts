@@ -21,6 +21,7 @@ import { Outbox } from './outbox/outbox.js';
 import { Relay } from './outbox/relay.js';
 import { BROKER_ADAPTER, BrokerConnection } from './transport/broker-connection.js';
 import { brokers } from './transport/brokers.js';
+import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
 
 /** Everything between "published" and "handled". Modules see it through index.ts. */
 @Global()
@@ -42,6 +43,7 @@ import { brokers } from './transport/brokers.js';
         }),
     },
     BrokerConnection,
+    DeclaredSubscriptions,
     Outbox,
     Relay,
     ConsumerRegistry,

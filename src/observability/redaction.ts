@@ -32,7 +32,8 @@ export function errorFields(error: Error, causes = 0): Record<string, unknown> {
   };
 }
 
-function messageOf({ name, message }: Error): string {
+/** An error's message without user and password of a URL, and without the values that Prisma quotes. */
+export function messageOf({ name, message }: Error): string {
   // Prisma quotes the whole invocation, values included; what is wrong stands in the last lines.
   const told = name.startsWith('PrismaClient') ? message.slice(message.lastIndexOf('\n\n') + 1).trim() : message;
   return withoutUserinfo(told);

@@ -31,7 +31,6 @@ export function shopSuite(broker: BrokerName): void {
         RETRY_MAX_ATTEMPTS: '4',
         HANDLER_TIMEOUT_MS: '4000',
         OUTBOX_LEASE_MS: '4000',
-        POSTGRES_BROKER_LEASE_MS: '4000',
         KAFKA_SESSION_TIMEOUT_MS: '6000',
       };
       app = await AppProcess.start(env);

@@ -16,7 +16,7 @@ const ATTEMPTS = 4;
 interface Plan {
   readonly token: string;
   readonly items: readonly { sku: string; quantity: number }[];
-  /** After so many events of the shop the customer cancels; never where it is null. */
+  /** After so many events of the shop the customer cancels; never where it is null, once all is quiet where it is infinite. */
   readonly cancelAfter: number | null;
   /** What an operator makes of its payment's dead letter. */
   readonly mendedToken: string;
@@ -31,18 +31,18 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   mendedToken: fc.constantFrom('tok_ok', 'tok_declined'),
 });
 
-/** Each token, cancelled at several moments and not at all. */
-const everyKind: Plan[] = TOKENS.flatMap((token) =>
-  [null, 10, 30, 60, 90, 120, 150].map((cancelAfter) => ({
-    token,
-    items: [
-      { sku: 'cup', quantity: 1 },
-      { sku: 'tray', quantity: 2 },
-    ],
-    cancelAfter,
-    mendedToken: 'tok_ok',
-  })),
-);
+/** Each token, cancelled at several moments and not at all; and each end that there is, whoever wins the scarce cups. */
+const everyKind: Plan[] = [
+  ...TOKENS.flatMap((token) => [null, 10, 30, 60, 90, 120, 150].map((cancelAfter) => planOf(token, cancelAfter, { cup: 1, tray: 2 }))),
+  planOf('tok_ok', null, { tray: 1 }),
+  planOf('tok_ok', Infinity, { tray: 1 }),
+  planOf('tok_declined', null, { tray: 1 }),
+  planOf('tok_ok', null, { cup: STOCK.cup + 1 }),
+];
+
+function planOf(token: string, cancelAfter: number | null, quantities: Readonly<Record<string, number>>): Plan {
+  return { token, items: Object.entries(quantities).map(([sku, quantity]) => ({ sku, quantity })), cancelAfter, mendedToken: 'tok_ok' };
+}
 
 /** Delivers as the brokers do: keys at once, one key of a topic in order within a group, now and then twice at the same time. */
 class Courier {
@@ -149,6 +149,7 @@ async function play(shop: Shop, plans: readonly Plan[]): Promise<void> {
     }),
   );
   await courier.untilQuiet();
+  for (const order of orders) if (order.plan.cancelAfter === Infinity) cancels.push(cancel(order));
   await Promise.all(cancels);
   await courier.untilQuiet();
 

@@ -62,6 +62,18 @@ describe('reserving stock', () => {
     expect(await stockOf('few')).toEqual({ onHand: 2, reserved: 0 });
   });
 
+  it('C3: holds nothing for an order that comes later than its cancel', async () => {
+    await shop.stock('late', 10);
+    await shop.published();
+    const order = placed([{ sku: 'late', quantity: 3 }]);
+    await release(order.orderId);
+    await reserve(order);
+    expect(await types()).toEqual([]);
+    expect(await stockOf('late')).toEqual({ onHand: 10, reserved: 0 });
+    await release(order.orderId);
+    expect(await stockOf('late')).toEqual({ onHand: 10, reserved: 0 });
+  });
+
   it('takes orders that name the same skus the other way round, without a deadlock and without overselling', async () => {
     const skus = ['x1', 'x2', 'x3', 'x4', 'x5'];
     for (const sku of skus) await shop.stock(sku, 20);

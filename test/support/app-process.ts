@@ -25,13 +25,13 @@ export class AppProcess {
   }
 
   /** Resolves once it is ready. */
-  static async start(env: Readonly<Record<string, string>>): Promise<AppProcess> {
+  static async start(env: Readonly<Record<string, string>>, { timeoutMs = 60_000 } = {}): Promise<AppProcess> {
     const app = await AppProcess.launch(env);
     try {
-      await app.ready();
+      await app.ready({ timeoutMs });
     } catch (cause) {
       app.child.kill('SIGKILL');
-      throw new Error(`the application did not become ready:\n${app.output.slice(-4000)}`, { cause });
+      throw new Error(`the application did not become ready: ${(cause as Error).message}\n${app.output.slice(-4000)}`, { cause });
     }
     return app;
   }
@@ -39,7 +39,7 @@ export class AppProcess {
   /** Starts it, and does not wait. */
   static async launch(env: Readonly<Record<string, string>>): Promise<AppProcess> {
     const port = await freePort();
-    const token = randomUUID();
+    const token = env['OPS_TOKEN'] ?? randomUUID();
     const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
       env: {
         PATH: process.env['PATH'],
@@ -62,7 +62,7 @@ export class AppProcess {
   }
 
   /** Resolves once it is ready; rejects as soon as it has ended. */
-  async ready(): Promise<void> {
+  async ready({ timeoutMs = 60_000 } = {}): Promise<void> {
     const answer = await eventually(
       async () => {
         if (this.hasEnded) return undefined;
@@ -70,7 +70,7 @@ export class AppProcess {
         if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}`);
         return status;
       },
-      { timeoutMs: 60_000, everyMs: 100 },
+      { timeoutMs, everyMs: 100 },
     );
     if (answer === undefined) throw new Error(`the application ended with ${this.child.exitCode ?? this.child.signalCode}`);
   }

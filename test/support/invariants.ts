@@ -19,7 +19,7 @@ export interface Observed {
   readonly poison?: RegExp;
   /** After everything was replayed or discarded (I10). */
   readonly noDeadLetters?: boolean;
-  /** How long it took from the last fault's end until all was quiet, and how many events there were to see to. */
+  /** How long it took from the last fault's end until no group was behind, and how many events there were to see to. */
   readonly recovery?: { readonly ms: number; readonly backlog: number };
   /** Of instances that were idle before the faults, by their number of instances now. */
   readonly footprintBefore?: Footprint;
@@ -115,30 +115,50 @@ export async function untilQuiet(observed: Observed, { timeoutMs = 90_000 } = {}
   return performance.now() - start;
 }
 
+/** Waits until the outbox is empty and no group is behind, and answers how many milliseconds that took; retries may go on. */
+export async function untilDrained(observed: Observed, { timeoutMs = 90_000 } = {}): Promise<number> {
+  const start = performance.now();
+  await eventually(
+    async () => {
+      const backlog = await backlogOf(observed);
+      if (backlog.length > 0) throw new Error(`not drained within ${timeoutMs / 1000} s: ${backlog.join('; ')}`);
+    },
+    { timeoutMs, everyMs: 200 },
+  );
+  return performance.now() - start;
+}
+
 /** What is not quiet, in words. What was published meanwhile counts: between two looks an event can be anywhere. */
-export async function unrestOf({ database, apps }: Observed): Promise<string[]> {
-  const unrest: string[] = [];
+export async function unrestOf(observed: Observed): Promise<string[]> {
+  const { database } = observed;
   const emitted = async (): Promise<string> =>
     String((await database.query<{ last: string | null }>(`SELECT last_value AS last FROM outbox_id_seq`))[0]?.last);
   const before = await emitted();
   const rows = await database.query<{ what: string; count: number; example: string | null }>(`
     SELECT * FROM (
-      SELECT 'events in the outbox' AS what, count(*)::int AS count, min(topic || ' ' || key) AS example FROM outbox
-      UNION ALL SELECT 'parked events with nothing before them but time', count(*)::int, min(p.group_name || ' ' || p.key || ': ' || p.reason)
+      SELECT 'parked events with nothing before them but time' AS what, count(*)::int AS count, min(p.group_name || ' ' || p.key || ': ' || p.reason) AS example
         FROM parked_event p WHERE NOT EXISTS (
           SELECT 1 FROM dead_letter d WHERE d.group_name = p.group_name AND d.topic = p.topic AND d.key = p.key AND d.state = 'open' AND d.seq < p.seq)
       UNION ALL SELECT 'dead letters being replayed', count(*)::int, min(id::text) FROM dead_letter WHERE state = 'replaying'
       UNION ALL SELECT 'pending orders without a dead letter', count(*)::int, min(id::text) FROM orders o
         WHERE status = 'pending' AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.key = o.id::text AND d.state IN ('open', 'discarded'))
     ) AS everything WHERE count > 0`);
-  unrest.push(...rows.map(({ what, count, example }) => `${count} ${what}, such as ${example}`));
-  const [app] = apps;
-  if (app) {
-    for (const { group, topic, lag, state } of await app.all('/ops/groups'))
-      if (Number(lag) !== 0 || lag === null) unrest.push(`group ${group} on ${topic} has lag ${lag} (${state})`);
-  }
+  const unrest = rows.map(({ what, count, example }) => `${count} ${what}, such as ${example}`);
+  unrest.push(...(await backlogOf(observed)));
   if ((await emitted()) !== before) unrest.push('events were published meanwhile');
   return unrest;
+}
+
+async function backlogOf({ database, apps }: Observed): Promise<string[]> {
+  const [outbox] = await database.query<{ count: number; example: string }>(
+    `SELECT count(*)::int AS count, min(topic || ' ' || key) AS example FROM outbox`,
+  );
+  const backlog = outbox && outbox.count > 0 ? [`${outbox.count} events in the outbox, such as ${outbox.example}`] : [];
+  const [app] = apps;
+  if (!app) return backlog;
+  for (const { group, topic, lag, state } of await app.all('/ops/groups'))
+    if (Number(lag) !== 0 || lag === null) backlog.push(`group ${group} on ${topic} has lag ${lag} (${state})`);
+  return backlog;
 }
 
 /** What an instance holds now; undefined where the system does not tell (/proc). */

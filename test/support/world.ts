@@ -1,5 +1,6 @@
-import { Global, Module, type INestApplicationContext } from '@nestjs/common';
+import { Global, Module, type INestApplicationContext, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { ScheduleModule } from '@nestjs/schedule';
 import { randomUUID } from 'node:crypto';
 import { CONFIG, type BrokerName, type Config, type Role } from '../../src/config/config.js';
@@ -7,7 +8,14 @@ import { readConfig } from '../../src/config/read-config.js';
 import { Database } from '../../src/database/database.js';
 import { DatabaseModule } from '../../src/database/database.module.js';
 import type { ConsumeContext, EventEnvelope } from '../../src/messaging/index.js';
-import { DeadLetters, MessagingLifecycle, MessagingModule, MessagingStatus, Outbox } from '../../src/messaging/index.js';
+import {
+  DeadLetters,
+  MessagingLifecycle,
+  MessagingModule,
+  MessagingStatus,
+  Outbox,
+  serveEventPatterns,
+} from '../../src/messaging/index.js';
 import { ConsumerRegistry } from '../../src/messaging/consumer/consumer-registry.js';
 import { BROKER_ADAPTER } from '../../src/messaging/transport/broker-connection.js';
 import type { BrokerAdapter } from '../../src/messaging/transport/broker-adapter.js';
@@ -41,6 +49,8 @@ export interface Instance {
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly roles?: readonly Role[];
+  /** Whose @EventPattern handlers consume too, as `src/boot.ts` has it. */
+  readonly controllers?: readonly Type[];
 }
 
 /** A database and a namespace at a broker of one test's own, and the instances that share them. */
@@ -91,9 +101,12 @@ export class World {
       exports: [CONFIG, LOGGER, Metrics],
     })
     class Foundations {}
-    @Module({ imports: [Foundations, ScheduleModule.forRoot(), DatabaseModule.forUrl(this.database.url), MessagingModule] })
+    @Module({
+      imports: [Foundations, ScheduleModule.forRoot(), DatabaseModule.forUrl(this.database.url), MessagingModule],
+      controllers: [...(options.controllers ?? [])],
+    })
     class InstanceModule {}
-    const app = await NestFactory.createApplicationContext(InstanceModule, { logger: false, abortOnError: false });
+    const app = await NestFactory.create(InstanceModule, new FastifyAdapter(), { logger: false, abortOnError: false });
     const registry = app.get(ConsumerRegistry);
     for (const [index, handler] of handlers.entries()) {
       registry.add({
@@ -106,8 +119,16 @@ export class World {
         handle: handler.handle as never,
       });
     }
+    serveEventPatterns(app);
     const lifecycle = app.get(MessagingLifecycle);
-    await lifecycle.start();
+    try {
+      await app.startAllMicroservices();
+      await app.init();
+      await lifecycle.start();
+    } catch (error) {
+      await app.close();
+      throw error;
+    }
     let stopping: Promise<boolean> | undefined;
     const instance: Instance = {
       app,

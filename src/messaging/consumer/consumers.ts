@@ -52,8 +52,13 @@ export class Consumers {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
+  /** Reads what operators have paused; before `start`, and again where the database was away. */
+  async prepare(): Promise<void> {
+    await this.readPaused();
+  }
+
   /** Begins to consume as soon as the broker's topology exists. */
-  async start(): Promise<void> {
+  start(): void {
     const { consumers } = this.settings.config;
     this.scheduler = new RetryScheduler({
       parking: this.parking,
@@ -86,7 +91,6 @@ export class Consumers {
       });
       return { group, topic, runner, supervised };
     });
-    await this.readPaused();
     this.unlisten = this.notifications.listen(GROUPS_SUBJECT, () => void this.poll());
     void this.broker.whenOpen().then(() => {
       if (this.stopping) return;

@@ -33,4 +33,13 @@ describe('an error in words', () => {
     const error = new Error('outer\u0000', { cause: new TypeError('inner\ud800') });
     expect(inWords(error)).toBe('Error: outer  ← TypeError: inner\ufffd');
   });
+
+  it('shows neither the values that Prisma quotes nor the password of a URL', () => {
+    const quoting = new Error(
+      '\nInvalid `prisma.order.create()` invocation:\n{ data: { note: "ring twice" } }\n\nUnknown argument `notes`.',
+    );
+    quoting.name = 'PrismaClientValidationError';
+    const error = new Error('cannot reach amqp://app:hunter2@mq', { cause: quoting });
+    expect(inWords(error)).toBe('Error: cannot reach amqp://…@mq ← PrismaClientValidationError: Unknown argument `notes`.');
+  });
 });

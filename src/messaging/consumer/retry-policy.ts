@@ -1,3 +1,4 @@
+import { messageOf } from '../../observability/redaction.js';
 import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from '../event/event.errors.js';
 import { backoffMs } from '../transport/backoff.js';
 import { NonRetryableError } from './event-consumer.js';
@@ -29,11 +30,11 @@ export function dispositionOf(error: unknown, attempts: number, settings: RetryS
 const LONGEST = 2000;
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f]/g;
 
-/** An error in words for the operator: its name, message and causes, without stack or control characters. */
+/** An error in words for the operator: its name, message and causes, without stack, control characters or what must not be shown. */
 export function describe(error: unknown): string {
   const parts: string[] = [];
   for (let link: unknown = error; link !== undefined && link !== null && parts.length < 4; link = (link as { cause?: unknown }).cause) {
-    parts.push(link instanceof Error ? `${link.name}: ${link.message}` : String(link));
+    parts.push(link instanceof Error ? `${link.name}: ${messageOf(link)}` : String(link));
   }
   return parts.join(' ← ').replace(CONTROL, ' ').toWellFormed().slice(0, LONGEST);
 }

@@ -62,17 +62,16 @@ export class WaybillTransport extends Server implements CustomTransportStrategy 
     }
     const eventClass = eventClassOf(pattern);
     if (!eventClass) throw new ConsumerSetupError(`${name}: no class has @DefineEvent with this type`);
-    for (let next: MessageHandler | undefined = handler; next; next = next.next as MessageHandler | undefined) {
-      const group: unknown = next.extras?.['group'];
+    for (const serve of separated(handler)) {
+      const group: unknown = serve.extras?.['group'];
       if (typeof group !== 'string')
         throw new ConsumerSetupError(`${name} needs its consumer group: @EventPattern('${pattern}', { group: 'audit' })`);
-      const serve = next;
       this.registry.add({
         name,
         group,
         topic: definitionOf(eventClass).topic,
         type: pattern,
-        order: next.extras?.['order'] === 'none' ? 'none' : 'key',
+        order: serve.extras?.['order'] === 'none' ? 'none' : 'key',
         timeoutMs: undefined,
         handle: async (event, context) => {
           await lastValueFrom(this.transformToObservable(await serve(event.data, new WaybillContext([event, context]))), {
@@ -82,4 +81,16 @@ export class WaybillTransport extends Server implements CustomTransportStrategy 
       });
     }
   }
+}
+
+/** The handlers of one pattern. Nest links them, and each would call those behind it too; here each group is served by itself. */
+function separated(first: MessageHandler): MessageHandler[] {
+  const handlers: MessageHandler[] = [];
+  for (let handler: MessageHandler | undefined = first; handler;) {
+    handlers.push(handler);
+    const next: MessageHandler | undefined = handler.next as MessageHandler | undefined;
+    delete handler.next;
+    handler = next;
+  }
+  return handlers;
 }

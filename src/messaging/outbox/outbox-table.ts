@@ -1,4 +1,5 @@
 import type { DatabasePool } from '../../database/database-pool.js';
+import { headersIn } from '../event/headers.js';
 import type { OutgoingMessage } from '../transport/broker-adapter.js';
 
 /** A row as the relay reads it. */
@@ -6,6 +7,8 @@ export interface OutboxRow extends OutgoingMessage {
   readonly lane: number;
   readonly id: string;
   readonly createdAt: Date;
+  /** Why it can never be published, if so: it was not written by the outbox. */
+  readonly fault?: string;
 }
 
 interface RawRow {
@@ -56,19 +59,24 @@ export class OutboxTable {
       topic: row.topic,
       type: row.type,
       key: row.key,
-      headers: JSON.parse(row.headers) as Record<string, string>,
+      ...headersOf(row.headers),
       payload: Buffer.from(row.payload, 'utf8'),
       createdAt: row.created_at,
     }));
   }
 
-  /** Exactly these rows, never a range: another row may have come in between. */
-  async delete(rows: readonly OutboxRow[]): Promise<void> {
-    if (rows.length === 0) return;
-    await this.database.query(
-      'DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id',
-      [rows.map(({ lane }) => lane), rows.map(({ id }) => id)],
+  /**
+   * Exactly these rows, never a range: another row may have come in between. Where the groups that they were
+   * published for are named, only as long as no other group has been declared; false when there was one, and nothing is deleted.
+   */
+  async delete(rows: readonly OutboxRow[], groups: string | undefined): Promise<boolean> {
+    if (rows.length === 0) return true;
+    const deleted = await this.database.query(
+      `DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id
+       ${groups === undefined ? '' : `AND $3 = (SELECT coalesce(string_agg(seq::text, ',' ORDER BY seq), '') FROM declared_subscription)`} RETURNING 1 AS one`,
+      [rows.map(({ lane }) => lane), rows.map(({ id }) => id), ...(groups === undefined ? [] : [groups])],
     );
+    return groups === undefined || deleted.length > 0;
   }
 
   /** Rows of topics that nobody has declared; they can never be published. */
@@ -163,4 +171,9 @@ export class OutboxTable {
     );
     return moved.length;
   }
+}
+
+function headersOf(text: string): { headers: Record<string, string>; fault?: string } {
+  const headers = headersIn(text);
+  return headers ? { headers } : { headers: {}, fault: 'its headers are no JSON object of texts' };
 }

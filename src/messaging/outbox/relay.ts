@@ -6,9 +6,10 @@ import { Metrics } from '../../observability/metrics.js';
 import { eventClassOf, definitionOf, type PublishFailurePolicy } from '../event/event-definition.js';
 import { LaneLeases } from '../lane/lane-leases.js';
 import { MessagingSettings } from '../messaging-settings.js';
-import { MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
+import { fansOut, MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
 import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
+import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
 import { heldKeyOf, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
 import { failpoint, isArmed } from '../../config/failpoint.js';
@@ -33,9 +34,12 @@ interface Hold {
 @Injectable()
 export class Relay {
   private readonly table: OutboxTable;
+  private readonly declared: DeclaredSubscriptions;
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
+  /** Lanes are new here, and what is held in them is not known yet. */
+  private holdsAreStale = false;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
   private stopping = false;
@@ -53,6 +57,7 @@ export class Relay {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {
     this.table = new OutboxTable(database);
+    this.declared = new DeclaredSubscriptions(database);
     this.leases = new LaneLeases(database, {
       pool: 'outbox',
       lanes: settings.lanes,
@@ -60,7 +65,8 @@ export class Relay {
       leaseMs: settings.config.outbox.leaseMs,
       logger,
       onChange: () => {
-        void this.refreshHolds().finally(() => this.wake());
+        this.holdsAreStale = true;
+        this.wake();
       },
     });
   }
@@ -121,7 +127,7 @@ export class Relay {
 
   /** The postgres broker: rows go into the queues inside the database. */
   private async move(): Promise<boolean> {
-    const lanes = this.leases.owned();
+    const lanes = await this.lanesToRead();
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
@@ -150,9 +156,9 @@ export class Relay {
    */
   private async drain(): Promise<boolean> {
     const { batchSize } = this.settings.config.outbox;
-    const read = (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
-      const lanes = this.leases.owned();
-      if (lanes.length === 0) return Promise.resolve([]);
+    const read = async (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
+      const lanes = await this.lanesToRead();
+      if (lanes.length === 0) return [];
       return this.table.read(
         lanes,
         batchSize,
@@ -162,7 +168,8 @@ export class Relay {
     };
     let rows = await read([]);
     if (rows.length === 0) return false;
-    let deleting: Promise<void> = Promise.resolve();
+    const groups = await this.serveGroups();
+    let deleting: Promise<boolean> = Promise.resolve(true);
     let deletingRows: OutboxRow[] = [];
     try {
       while (rows.length > 0) {
@@ -170,9 +177,10 @@ export class Relay {
         const next = settled(read([...deletingRows, ...rows]));
         const { done, refused, trouble } = await this.publish(rows);
         await failpoint('relay.afterPublish');
-        await deleting;
+        // What was published for too few groups is still there: it begins anew, from the head, for all of them.
+        if (!(await deleting)) break;
         await failpoint('relay.beforeDelete');
-        deleting = this.table.delete(done);
+        deleting = this.table.delete(done, groups);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
         await this.release(done.map(heldKeyOf));
@@ -191,6 +199,15 @@ export class Relay {
     return true;
   }
 
+  /** Lets the adapter know of every group; answers which they are, and undefined where the broker knows them itself. */
+  private async serveGroups(): Promise<string | undefined> {
+    const { adapter } = this.broker;
+    if (!fansOut(adapter)) return undefined;
+    const { subscriptions, version } = await this.declared.read();
+    await adapter.serve(subscriptions);
+    return version;
+  }
+
   private async publish(
     rows: readonly OutboxRow[],
   ): Promise<{ done: OutboxRow[]; refused: { row: OutboxRow; error: Error }[]; trouble: Error | undefined }> {
@@ -200,10 +217,11 @@ export class Relay {
     const failed = new Set<string>();
     for (const row of rows) {
       if (failed.has(heldKeyOf(row))) continue;
-      if (this.topics.includes(row.topic)) declared.push(row);
+      const error = this.topics.includes(row.topic) ? faultOf(row) : this.undeclared(row);
+      if (!error) declared.push(row);
       else {
         failed.add(heldKeyOf(row));
-        refused.push({ row, error: this.undeclared(row) });
+        refused.push({ row, error });
       }
     }
     if (declared.length === 0) return { done, refused, trouble: undefined };
@@ -271,6 +289,20 @@ export class Relay {
     return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];
   }
 
+  /** The lanes of this instance, once it is known which of their keys are held: one that is not left out would be overtaken. */
+  private async lanesToRead(): Promise<number[]> {
+    while (this.holdsAreStale) {
+      this.holdsAreStale = false;
+      try {
+        await this.refreshHolds();
+      } catch (error) {
+        this.holdsAreStale = true;
+        throw error;
+      }
+    }
+    return this.leases.owned();
+  }
+
   private async refreshHolds(): Promise<void> {
     const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
     const now = performance.now();
@@ -300,6 +332,10 @@ export class Relay {
       };
     });
   }
+}
+
+function faultOf({ eventId, fault }: OutboxRow): MessageRejectedError | undefined {
+  return fault === undefined ? undefined : new MessageRejectedError(`event ${eventId} cannot be published: ${fault}`);
 }
 
 function policyOf(type: string): PublishFailurePolicy {

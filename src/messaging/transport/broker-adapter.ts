@@ -108,6 +108,19 @@ export function measuresLag(adapter: BrokerAdapter): adapter is BrokerAdapter & 
   return 'lag' in adapter;
 }
 
+/**
+ * Optional: the broker keeps no list of subscribers, the adapter makes a copy for each group as it publishes. So it
+ * is told of all groups, those of other versions of the application included, before the events that are for them.
+ */
+export interface FansOut {
+  /** From the next `publish` on, events go to all of these groups. */
+  serve(subscriptions: readonly Subscription[]): Promise<void>;
+}
+
+export function fansOut(adapter: BrokerAdapter): adapter is BrokerAdapter & FansOut {
+  return 'serve' in adapter;
+}
+
 /** How many rows of each topic have left the outbox. */
 export type MovedRows = ReadonlyMap<string, number>;
 

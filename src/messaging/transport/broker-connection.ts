@@ -3,6 +3,7 @@ import { LOGGER, type Logger } from '../../observability/logger.js';
 import { Metrics } from '../../observability/metrics.js';
 import { backoffMs } from './backoff.js';
 import { BrokerUnavailableError, TopologyMismatchError, type BrokerAdapter, type Topology } from './broker-adapter.js';
+import { within } from './within.js';
 
 /** Injection token of the adapter that BROKER chose. */
 export const BROKER_ADAPTER = Symbol('BROKER_ADAPTER');
@@ -90,20 +91,11 @@ export class BrokerConnection {
   }
 
   private async answers(): Promise<Error | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(new BrokerUnavailableError(`the broker did not answer within ${CHECK_TIMEOUT_MS} ms`)),
-        CHECK_TIMEOUT_MS,
-      );
-    });
     try {
-      await Promise.race([this.adapter.check(), timeout]);
+      await within(CHECK_TIMEOUT_MS, 'the broker did not answer', this.adapter.check());
       return undefined;
     } catch (error) {
       return error as Error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -48,9 +48,10 @@ export class InventoryService {
     return this.advance(tx, orderId, onConfirmed);
   }
 
-  /** What a cancelled order holds is free again; what it had taken is back on hand. */
-  release(tx: Transaction, orderId: string): Promise<void> {
-    return this.advance(tx, orderId, onCancelled);
+  /** What a cancelled order holds is free again; what it had taken is back on hand. An order that comes later than its cancel holds nothing. */
+  async release(tx: Transaction, orderId: string): Promise<void> {
+    if (await insertReservation(tx, orderId, 'released', [])) return;
+    await this.advance(tx, orderId, onCancelled);
   }
 
   /**

@@ -2,7 +2,7 @@ import type { Admin } from 'kafkajs';
 import { KafkaClient } from './kafka.client.js';
 import { protocolTypeOf, unavailable } from './kafka.errors.js';
 import type { KafkaSettings } from './kafka.settings.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 const CLOSE_TIMEOUT_MS = 2_000;
 

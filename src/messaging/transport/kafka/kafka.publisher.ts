@@ -8,7 +8,7 @@ import type { KafkaNames } from './kafka.names.js';
 import { CONNECT_TIMEOUT_MS, type KafkaSettings } from './kafka.settings.js';
 import type { Partitions } from './kafka.topology.js';
 import { PublishBatch } from './publish-batch.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 const CLOSE_TIMEOUT_MS = 2_000;
 const ALL_IN_SYNC_REPLICAS = -1;

@@ -12,7 +12,7 @@ import { unavailable } from './kafka.errors.js';
 import type { KafkaNames } from './kafka.names.js';
 import { KafkaPartition } from './kafka.partition.js';
 import type { KafkaSettings } from './kafka.settings.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 const COMMIT_EVERY_MS = 200;
 const COMMIT_EVERY_MESSAGES = 500;

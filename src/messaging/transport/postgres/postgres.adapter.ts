@@ -62,7 +62,8 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
 
   /**
    * One statement deletes the rows and inserts one copy for each group of their topic. Two movers at once (an
-   * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone.
+   * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone. The
+   * groups are those that are declared at that moment, also by other versions of the application.
    */
   async moveOutbox(request: {
     lanes: readonly number[];
@@ -76,24 +77,17 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
          SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
          CROSS JOIN LATERAL (
            SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND topic = ANY($2::text[])
-             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($6::text[])" : ''} ORDER BY lane, id LIMIT $3
+             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($5::text[])" : ''} ORDER BY lane, id LIMIT $3
          ) AS row
        ), taken AS (
          DELETE FROM outbox USING head WHERE outbox.lane = head.lane AND outbox.id = head.id RETURNING outbox.*
        ), queued AS (
          INSERT INTO queued_message (queue, lane, id, event_id, topic, type, key, headers, payload, created_at)
-         SELECT sub.queue, taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
-         FROM taken JOIN unnest($4::text[], $5::text[]) AS sub(queue, topic) ON sub.topic = taken.topic
+         SELECT concat_ws('.', $4::text, sub.group_name, sub.topic), taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
+         FROM taken JOIN declared_subscription AS sub ON sub.topic = taken.topic
        )
        SELECT topic, count(*)::int AS moved FROM taken GROUP BY topic`,
-      [
-        lanes,
-        topics,
-        Math.ceil(limit / lanes.length),
-        this.subscriptions.map((subscription) => this.queueOf(subscription)),
-        this.subscriptions.map(({ topic }) => topic),
-        ...(heldKeys.length > 0 ? [heldKeys] : []),
-      ],
+      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, ...(heldKeys.length > 0 ? [heldKeys] : [])],
     );
     this.hint(rows.map(({ topic }) => topic));
     return new Map(rows.map(({ topic, moved }) => [topic, moved]));

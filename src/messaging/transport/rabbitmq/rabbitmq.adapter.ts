@@ -14,7 +14,7 @@ import { MAX_MESSAGE_BYTES, RabbitmqPublisher, type Routes } from './rabbitmq.pu
 import type { RabbitmqSettings } from './rabbitmq.settings.js';
 import { RabbitmqSubscription } from './rabbitmq.subscription.js';
 import { RabbitmqTopology } from './rabbitmq.topology.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 const CHECK_TIMEOUT_MS = 4_800;
 

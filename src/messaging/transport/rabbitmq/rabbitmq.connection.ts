@@ -3,7 +3,7 @@ import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib';
 import type { Duplex } from 'node:stream';
 import { BrokerUnavailableError } from '../broker-adapter.js';
 import type { RabbitmqSettings } from './rabbitmq.settings.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 const CONNECT_TIMEOUT_MS = 4_000;
 const CLOSE_TIMEOUT_MS = 3_000;

@@ -4,7 +4,7 @@ import { BrokerUnavailableError, MessageRejectedError, type OutgoingMessage } fr
 import { replyOf, type RabbitmqConnection } from './rabbitmq.connection.js';
 import { propertiesOf, sizeOf, unencodable } from './rabbitmq.message.js';
 import type { RabbitmqNames } from './rabbitmq.names.js';
-import { within } from './within.js';
+import { within } from '../within.js';
 
 /**
  * The broker's default limit of a body, 16 MiB since 4.0, less the 64 KiB that headers may take at most in amqplib;

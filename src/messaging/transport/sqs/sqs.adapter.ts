@@ -2,6 +2,7 @@ import type {
   ActiveSubscription,
   BrokerAdapter,
   Deliver,
+  FansOut,
   MeasuresLag,
   OutgoingMessage,
   SubscribeOptions,
@@ -24,10 +25,11 @@ const COUNTS = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVi
  * Each group has a FIFO queue per topic, and the publisher writes every event into all queues of its topic. The
  * key is the message group, which SQS hands out in order and locks while some of it is in hand.
  */
-export class SqsAdapter implements BrokerAdapter, MeasuresLag {
+export class SqsAdapter implements BrokerAdapter, FansOut, MeasuresLag {
   private readonly connection: SqsConnection;
   private readonly topology: SqsTopology;
   private readonly publisher: SqsPublisher;
+  private wanted: Topology = { topics: [], subscriptions: [], deadLetterTopics: [] };
   private routes: ReadonlyMap<string, readonly SqsQueue[]> = new Map();
   private largest = largestPayload(DEFAULT_MAX_BYTES);
 
@@ -44,8 +46,16 @@ export class SqsAdapter implements BrokerAdapter, MeasuresLag {
 
   async open(topology: Topology): Promise<void> {
     this.routes = await this.topology.open(topology);
+    this.wanted = topology;
     const limits = [...this.routes.values()].flat().map(({ maxMessageBytes }) => maxMessageBytes);
     if (limits.length > 0) this.largest = largestPayload(Math.min(...limits));
+  }
+
+  async serve(subscriptions: readonly Subscription[]): Promise<void> {
+    const others = subscriptions.filter(
+      ({ group, topic }) => !this.wanted.subscriptions.some((known) => known.group === group && known.topic === topic),
+    );
+    if (others.length > 0) await this.open({ ...this.wanted, subscriptions: [...this.wanted.subscriptions, ...others] });
   }
 
   publish(messages: readonly OutgoingMessage[]): Promise<readonly (Error | undefined)[]> {

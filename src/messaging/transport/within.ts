@@ -1,4 +1,4 @@
-import { BrokerUnavailableError } from '../broker-adapter.js';
+import { BrokerUnavailableError } from './broker-adapter.js';
 
 /** The work's result, or a BrokerUnavailableError once the time is over; the work's own end is then ignored. */
 export async function within<T>(milliseconds: number, complaint: string, work: Promise<T>): Promise<T> {
