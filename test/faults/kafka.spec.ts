@@ -126,7 +126,7 @@ fault('K5', 'a handler that never moves on stops its own key; the other keys and
   }),
 );
 
-fault('K8', 'what is missing and must not be created stops the start, with its name', {}, (broker) =>
+fault('K8', 'what is missing and must not be created stops the start, with its name', { slow: ['rabbitmq', 'sqs'] }, (broker) =>
   RunningShop.with(broker, { BROKER_PROVISION: 'false' }, async (shop) => {
     const app = await AppProcess.launch(shop.env);
     shop.apps.push(app);
@@ -138,4 +138,9 @@ fault('K8', 'what is missing and must not be created stops the start, with its n
   }),
 );
 
-fault('K14', 'a process that is killed while it handles leaves its messages to another one', { timeoutMs: 120_000 }, killMidHandler);
+fault(
+  'K14',
+  'a process that is killed while it handles leaves its messages to another one',
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
+  killMidHandler,
+);

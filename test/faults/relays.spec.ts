@@ -95,7 +95,7 @@ const stateOf = (relay: AppProcess): string =>
 fault(
   'P11',
   'a relay that was frozen past its lease comes back and neither loses nor reorders anything',
-  { timeoutMs: 120_000 },
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
   (broker) =>
     withRelays(broker, async ({ seen, start, emit, owners, world }) => {
       const frozen = await start();
