@@ -36,6 +36,11 @@ export class Relay {
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
+  /** Counts the changes of lanes, and which of them `holds` and `parked` were read after. */
+  private laneChanges = 0;
+  private holdsReadAt = -1;
+  /** Counts what this relay itself holds and parks. */
+  private holdChanges = 0;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
   private stopping = false;
@@ -60,7 +65,8 @@ export class Relay {
       leaseMs: settings.config.outbox.leaseMs,
       logger,
       onChange: () => {
-        void this.refreshHolds().finally(() => this.wake());
+        this.laneChanges++;
+        this.wake();
       },
     });
   }
@@ -115,7 +121,7 @@ export class Relay {
 
   /** The postgres broker: rows go into the queues inside the database. */
   private async move(): Promise<boolean> {
-    const lanes = this.leases.owned();
+    const lanes = await this.lanesToRead();
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
@@ -135,9 +141,9 @@ export class Relay {
    */
   private async drain(): Promise<boolean> {
     const { batchSize } = this.settings.config.outbox;
-    const read = (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
-      const lanes = this.leases.owned();
-      if (lanes.length === 0) return Promise.resolve([]);
+    const read = async (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
+      const lanes = await this.lanesToRead();
+      if (lanes.length === 0) return [];
       return this.table.read(
         lanes,
         batchSize,
@@ -153,7 +159,7 @@ export class Relay {
       while (rows.length > 0) {
         await failpoint('relay.afterRead');
         const next = settled(read([...deletingRows, ...rows]));
-        const { done, refused, trouble } = await this.publish(rows);
+        const { done, refused, failed, trouble } = await this.publish(rows);
         await failpoint('relay.afterPublish');
         await deleting;
         await failpoint('relay.beforeDelete');
@@ -166,8 +172,8 @@ export class Relay {
         if (trouble) throw trouble;
         if (ahead.error) throw ahead.error;
         if (this.stopping) break;
-        // A key that has just failed must not be overtaken by what was read ahead.
-        rows = (ahead.value ?? []).filter((row) => !this.holds.has(heldKeyOf(row)));
+        // A key that has just failed is read anew from its head: what was read ahead leaves out what did not go through.
+        rows = (ahead.value ?? []).filter((row) => !failed.has(heldKeyOf(row)) && !this.holds.has(heldKeyOf(row)));
       }
     } finally {
       await deleting;
@@ -175,9 +181,12 @@ export class Relay {
     return true;
   }
 
-  private async publish(
-    rows: readonly OutboxRow[],
-  ): Promise<{ done: OutboxRow[]; refused: { row: OutboxRow; error: Error }[]; trouble: Error | undefined }> {
+  private async publish(rows: readonly OutboxRow[]): Promise<{
+    done: OutboxRow[];
+    refused: { row: OutboxRow; error: Error }[];
+    failed: ReadonlySet<string>;
+    trouble: Error | undefined;
+  }> {
     const done: OutboxRow[] = [];
     const refused: { row: OutboxRow; error: Error }[] = [];
     const declared: OutboxRow[] = [];
@@ -190,7 +199,7 @@ export class Relay {
         refused.push({ row, error: this.undeclared(row) });
       }
     }
-    if (declared.length === 0) return { done, refused, trouble: undefined };
+    if (declared.length === 0) return { done, refused, failed, trouble: undefined };
     const end = this.metrics.publishDuration.startTimer();
     const outcomes = await this.broker.adapter.publish(declared).catch((error: unknown) => declared.map(() => error as Error));
     end();
@@ -209,7 +218,7 @@ export class Relay {
       failed.add(key);
     });
     for (const row of done) this.metrics.published.inc({ topic: row.topic });
-    return { done, refused, trouble };
+    return { done, refused, failed, trouble };
   }
 
   private undeclared(row: OutboxRow): MessageRejectedError {
@@ -223,6 +232,7 @@ export class Relay {
     const policy = policyOf(row.type);
     const fields = { eventId: row.eventId, topic: row.topic, type: row.type, key: row.key, attempt: attempts, err: error };
     this.metrics.publishFailures.inc({ kind: 'message' });
+    this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
       const moved = await this.table.park(row, policy, error.message, this.settings.instance);
       this.logger.error({ ...fields, policy, rows: moved }, 'the broker refuses an event; it is out of the way in outbox_parked');
@@ -248,6 +258,13 @@ export class Relay {
     await this.table.unhold(key);
   }
 
+  /** The lanes to read now. Whoever had them before may have held or parked keys of theirs: that is read first. */
+  private async lanesToRead(): Promise<number[]> {
+    const lanes = this.leases.owned();
+    if (this.holdsReadAt < this.laneChanges) await this.refreshHolds();
+    return lanes;
+  }
+
   /** Keys that must not be read now. A hold that has run out lets its key's first row through; the rest follow once it is done. */
   private heldKeys(): string[] {
     const now = performance.now();
@@ -255,11 +272,15 @@ export class Relay {
   }
 
   private async refreshHolds(): Promise<void> {
+    const { holdChanges, laneChanges } = this;
     const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
     const now = performance.now();
     for (const { held: key, attempts, waitMs } of held) if (!this.holds.has(key)) this.holds.set(key, { attempts, until: now + waitMs });
-    for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
-    this.parked = new Set(parked);
+    // What was held or parked here while the answer was under way is not in it.
+    const complete = holdChanges === this.holdChanges;
+    if (complete) for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
+    this.parked = new Set(complete ? parked : [...this.parked, ...parked]);
+    this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
   }
 
   private async idle(ms = Infinity, deaf = false): Promise<void> {
