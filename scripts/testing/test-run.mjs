@@ -8,7 +8,7 @@ import { startTestServers, stopTestServers, testEnvironment } from './test-serve
 
 /** @typedef {import('./test-servers.mjs').TestServer} TestServer */
 
-const PROJECTS_WITHOUT_SERVERS = ['unit', 'architecture'];
+const PROJECTS_WITHOUT_SERVERS = ['unit', 'simulation', 'architecture'];
 
 /** Everything that `npm test` does; resolves to the exit code. @param {string[]} args */
 export async function test(args) {
@@ -25,7 +25,8 @@ export async function test(args) {
   const servers = names.length > 0 ? await startTestServers(names) : [];
   const jest = interrupted.signal.aborted
     ? undefined
-    : await runJest([...selected(options.only), ...options.jest], testEnvironment(servers), interrupted.signal);
+    : // Jest takes every word behind --selectProjects for a project's name.
+      await runJest([...options.jest, ...selected(options.only)], testEnvironment(servers), interrupted.signal);
   await stopTestServers(servers);
   if (interrupted.signal.aborted || !jest) throw new Error(`Interrupted by ${interrupted.signal.reason}; all servers are stopped.`);
 
