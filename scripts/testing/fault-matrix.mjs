@@ -93,11 +93,13 @@ export function cellsOf(wanted, outcomes) {
     wanted.flatMap(({ fault, place }) => {
       const proofs = proofsOf(fault, place, own).map(({ run, name, long }) => {
         const statuses = outcomes.filter((outcome) => outcome.file === run && name.test(outcome.name)).map(({ status }) => status);
-        return { long, ran: statuses.some((status) => status !== 'pending'), passed: statuses.every((status) => status === 'passed') };
+        return { long, statuses: statuses.length > 0 ? statuses : ['pending'] };
       });
-      const needed = proofs.some(({ long }) => !long) ? proofs.filter(({ long, ran }) => !long || ran) : proofs;
-      if (needed.every(({ ran }) => !ran)) return [];
-      const state = needed.every(({ ran, passed }) => ran && passed) ? 'passed' : needed.some(({ passed }) => !passed) ? 'FAILED' : NOT_RUN;
+      const ran = (/** @type {{ statuses: string[] }} */ { statuses }) => statuses.some((status) => status !== 'pending');
+      const needed = proofs.some(({ long }) => !long) ? proofs.filter((proof) => !proof.long || ran(proof)) : proofs;
+      if (!needed.some(ran)) return [];
+      const all = needed.flatMap(({ statuses }) => statuses);
+      const state = all.includes('failed') ? 'FAILED' : all.every((status) => status === 'passed') ? 'passed' : NOT_RUN;
       return [/** @type {[string, string]} */ ([`${fault.id} ${place}`, state])];
     }),
   );

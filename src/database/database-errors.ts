@@ -20,6 +20,11 @@ export function isLockTimeout(error: unknown): boolean {
   return chain(error).some((link) => sqlState(link) === '55P03');
 }
 
+/** PostgreSQL ended a statement at its `statement_timeout`: it waited for a lock, or was slow. */
+export function isStatementTimeout(error: unknown): boolean {
+  return chain(error).some((link) => sqlState(link) === '57014');
+}
+
 /**
  * The database could not be reached, was restarting, read-only, full, or had no connection to give: no fault of
  * the work that met it. Network errors count only when they come out of Prisma or pg, never a handler's own calls.

@@ -95,6 +95,12 @@ export class Relay {
     this.wake();
   }
 
+  /** @throws Error why this relay cannot hold the leases that it publishes by */
+  assertLeasing(): void {
+    const { trouble } = this.leases;
+    if (trouble) throw new Error(`the leases on the lanes cannot be renewed: ${trouble.message}`, { cause: trouble });
+  }
+
   /** Ends the batch in hand, then gives the lanes back. */
   async stop(): Promise<void> {
     this.stopping = true;
