@@ -66,8 +66,8 @@ const weighted = <T extends string>(of: readonly T[], usual: T, weight: number):
 
 export const histories: fc.Arbitrary<History> = fc.record({
   seed: fc.nat(0xffffffff),
-  broker: fc.constantFrom('log' as const, 'queue' as const, 'postgres' as const),
-  instances: fc.integer({ min: 1, max: 3 }),
+  broker: fc.constantFrom('log' as const, 'log' as const, 'queue' as const, 'queue' as const, 'postgres' as const),
+  instances: fc.constantFrom(1, 2, 2, 3),
   latencyMs: fc.constantFrom(1, 5, 40),
   events: fc.array(
     fc.record({
@@ -77,16 +77,16 @@ export const histories: fc.Arbitrary<History> = fc.record({
       kind: weighted(KINDS, 'accepted', 9),
       joined: fc.boolean(),
     }),
-    { minLength: 1, maxLength: 12 },
+    { minLength: 1, maxLength: 8 },
   ),
   faults: fc.array(
     fc.record({
-      at: fc.nat(80).map((n) => n * 100),
+      at: fc.nat(50).map((n) => n * 100),
       kind: fc.constantFrom(...FAULTS),
       target: fc.nat(2),
-      ms: fc.constantFrom(50, 500, 3000, 8000, 20_000),
+      ms: fc.constantFrom(50, 500, 3000, 12_000),
     }),
-    { maxLength: 5 },
+    { maxLength: 4 },
   ),
   operator: fc.array(fc.constantFrom('replay' as const, 'discard' as const, 'edit' as const), { minLength: 1, maxLength: 3 }),
 });

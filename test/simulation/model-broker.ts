@@ -34,7 +34,7 @@ interface Member {
   readonly process: SimulatedProcess;
   readonly deliver: Deliver;
   readonly options: SubscribeOptions;
-  readonly inFlight: Map<string, { key: string; partition: number; abort: AbortController }>;
+  readonly inFlight: Map<string, { partition: number; generation: number; abort: AbortController }>;
   left: boolean;
   idle: (() => void) | undefined;
 }
@@ -269,19 +269,20 @@ export class ModelBroker {
       if (before === after && !(shuffle && this.random() < 0.5)) continue;
       group.owners[partition] = after;
       group.generations[partition] = (group.generations[partition] ?? 0) + 1;
-      if (before) this.revoke(before, partition);
+      if (before) this.revoke(before, partition, group.generations[partition] ?? 0);
       this.rewind(group, partition);
       this.pump(group, partition);
     }
   }
 
   /** The former owner learns of it later, or never. */
-  private revoke(member: Member, partition: number): void {
+  private revoke(member: Member, partition: number, generation: number): void {
     this.time.schedule(
       this.random() * 50,
       () => {
         for (const delivery of member.inFlight.values())
-          if (delivery.partition === partition) delivery.abort.abort(new Error('the partition was taken away'));
+          if (delivery.partition === partition && delivery.generation < generation)
+            delivery.abort.abort(new Error('the partition was taken away'));
       },
       member.process,
     );
@@ -320,7 +321,7 @@ export class ModelBroker {
     const { partition } = queue;
     const id = `${generation}/${offset}`;
     const abort = new AbortController();
-    member.inFlight.set(id, { key: message.key, partition, abort });
+    member.inFlight.set(id, { partition, generation, abort });
     queue.lastAt = Math.max(queue.lastAt, this.time.now + this.delay());
     const done = (): void => {
       member.inFlight.delete(id);
@@ -329,7 +330,11 @@ export class ModelBroker {
     this.time.schedule(
       queue.lastAt - this.time.now,
       () => {
-        if (member.left || group.generations[partition] !== generation) return done();
+        if (member.left || group.generations[partition] !== generation) {
+          done();
+          for (let other = 0; other < PARTITIONS; other++) this.pump(group, other);
+          return;
+        }
         const delivery = {
           deliveryId: `${message.topic}/${partition}/${offset}`,
           topic: message.topic,
@@ -359,7 +364,7 @@ export class ModelBroker {
       group.generations[queue.partition] = generation + 1;
       this.rewind(group, queue.partition);
     }
-    this.pump(group, queue.partition);
+    for (let partition = 0; partition < PARTITIONS; partition++) this.pump(group, partition);
   }
 
   private delay(): number {

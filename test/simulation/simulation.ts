@@ -26,14 +26,18 @@ import type { History, PlannedEvent, PlannedFault } from './history.js';
 import { BrokenPromiseError, Ledger } from './ledger.js';
 import { ModelBroker } from './model-broker.js';
 import { ModelServer } from './model-server.js';
+import type { Values } from './postgres-model/tables.js';
 import { REPLIES, ReplySent, ThingHappened, ThingParked, ThingSkipped, THINGS } from './simulated-events.js';
 import { seeded, SimulatedProcess, VirtualTime } from './virtual-time.js';
 
 const HANDLER_TIMEOUT_MS = 3000;
-const TRANSACTION_TIMEOUT_MS = 5000;
+const TRANSACTION_TIMEOUT_MS = 1500;
 /** Once everything is mended, all must be quiet within so long. */
 const QUIET_MS = 180_000;
+const LEASE_MS = 10_000;
 const MAX_ATTEMPTS = 3;
+/** Answers that are on their way when all is quiet arrive within so long. */
+const SETTLING_MS = 300;
 
 /** Who consumes what; the second asks for no order. */
 const GROUPS = [
@@ -86,6 +90,8 @@ class Simulation {
   private readonly failures = new Map<string, number>();
   /** Handlers that have neither ended nor been told to. */
   private readonly underWay = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
+  /** These, and those that go on all the same. */
+  private readonly going = new Set<{ process: SimulatedProcess | undefined }>();
   private mended = false;
   /** What an operator is about to set. */
   private paused: boolean | undefined;
@@ -138,11 +144,11 @@ class Simulation {
 
   private start(index: number): void {
     const process = new SimulatedProcess(`instance ${index}.${this.processes++}`);
-    this.time.as(process, () => {
+    this.act(process, () => {
       const config: Config = {
         ...settings,
         instance: process.name,
-        outbox: { ...settings.outbox, lanes: 4, leaseMs: 4000, pollIntervalMs: 1000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
+        outbox: { ...settings.outbox, lanes: 4, leaseMs: LEASE_MS, pollIntervalMs: 2000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
         consumers: {
           ...settings.consumers,
           maxAttempts: MAX_ATTEMPTS,
@@ -162,7 +168,7 @@ class Simulation {
         this.broker?.adapter(process) ??
         new PostgresAdapter({
           namespace: 'simulated',
-          postgres: { leaseMs: 4000 },
+          postgres: { leaseMs: LEASE_MS },
           instance: process.name,
           lanes: 4,
           logger,
@@ -204,6 +210,11 @@ class Simulation {
       };
       void begin();
     });
+  }
+
+  /** Lets a process do something, in a step of its own. */
+  private act(process: SimulatedProcess, work: () => void): void {
+    this.time.schedule(0, work, process);
   }
 
   private logger(process: SimulatedProcess): Logger {
@@ -248,7 +259,7 @@ class Simulation {
     const instance = up[index % Math.max(1, up.length)];
     if (!instance) return;
     this.emitting++;
-    this.time.as(instance.process, () => {
+    this.act(instance.process, () => {
       void instance.database
         .transaction(async (tx) => {
           for (const [offset, { key, plan, kind }] of joined.entries()) {
@@ -274,11 +285,13 @@ class Simulation {
     this.ledger.begin(group, ordered, event.id, attempt);
     const call = { process: this.time.process(), group, eventId: event.id };
     this.underWay.add(call);
+    this.going.add(call);
     context.signal.addEventListener('abort', () => this.underWay.delete(call));
     try {
       await this.carryOut(outbox, ordered, event, context, plan, name);
     } finally {
       this.underWay.delete(call);
+      this.going.delete(call);
     }
   }
 
@@ -364,7 +377,7 @@ class Simulation {
         return;
       case 'replay':
         if (instance && !instance.process.dead)
-          time.as(instance.process, () => void instance.deadLetters.replayAll({}).catch(() => undefined));
+          time.schedule(0, () => void instance.deadLetters.replayAll({}).catch(() => undefined), instance.process);
         return;
       case 'pause':
         this.pause(true);
@@ -375,6 +388,7 @@ class Simulation {
 
   private kill(process: SimulatedProcess): void {
     process.dead = true;
+    for (const calls of [this.underWay, this.going]) for (const call of calls) if (call.process === process) calls.delete(call as never);
     // What it has sent already still arrives.
     this.time.schedule(this.history.latencyMs * 2, () => this.server.abandon(process), undefined);
     this.broker?.lost(process);
@@ -390,7 +404,7 @@ class Simulation {
   }
 
   private stop(instance: Instance, index: number, deadlineMs: number): void {
-    this.time.as(instance.process, () => {
+    this.act(instance.process, () => {
       void instance.lifecycle
         .stop(deadlineMs)
         .catch(() => undefined) // the database is away: then the leases run out
@@ -406,7 +420,7 @@ class Simulation {
     const before = this.paused;
     this.paused = paused;
     if (before !== undefined) return; // an operator is at it already, and goes on until it is as it is wanted now
-    this.time.as(new SimulatedProcess('operator'), () => {
+    this.act(new SimulatedProcess('operator'), () => {
       const pool = this.server.pool();
       const set = async (): Promise<void> => {
         while (this.paused !== undefined) {
@@ -441,24 +455,12 @@ class Simulation {
       this.broker.loseAnswers = 0;
     }
     this.pause(false);
-    for (const instance of this.instances)
-      if (instance && instance.process.frozenUntil > this.time.now) instance.process.frozenUntil = this.time.now + 50;
   }
 
   private async quiet(all: boolean): Promise<void> {
-    const { tables } = this.server.storage;
-    const empty = (table: string): boolean => tables.get(table)?.rows.size === 0;
-    const still = (): boolean => {
-      if (this.ledger.broken.length > 0) return true;
-      if (this.emitting > 0 && this.time.now < 60_000) return false;
-      if (!empty('queued_message') || (this.broker && !this.broker.idle)) return false;
-      if (all ? !empty('outbox') || !empty('parked_event') || !empty('parked_key') : !this.outboxStands() || !this.parkedStand())
-        return false;
-      return true;
-    };
     const deadline = this.time.now + QUIET_MS;
     let looks = 0;
-    if (!(await this.time.until(() => looks++ % 8 === 0 && still(), deadline)))
+    if (!(await this.time.until(() => looks++ % 8 === 0 && this.still(all), deadline)))
       this.ledger.breach(
         `not quiet ${QUIET_MS / 1000} s after everything was mended: ${['outbox', 'queued_message', 'parked_event', 'parked_key']
           .map(
@@ -468,21 +470,28 @@ class Simulation {
           .join('; ')}, broker ${this.broker?.idle ?? 'is the database'}`,
       );
     // What is under way may still have an effect that it must not have.
-    await this.time.until(() => this.ledger.broken.length > 0, this.time.now + 3000);
+    await this.time.until(() => this.going.size === 0, deadline);
+    await this.time.until(() => this.ledger.broken.length > 0, this.time.now + SETTLING_MS);
+  }
+
+  private still(all: boolean): boolean {
+    const { tables } = this.server.storage;
+    const empty = (table: string): boolean => tables.get(table)?.rows.size === 0;
+    if (this.ledger.broken.length > 0) return true;
+    if (this.emitting > 0 && this.time.now < 60_000) return false;
+    if (!empty('queued_message') || (this.broker && !this.broker.idle)) return false;
+    return all ? empty('outbox') && empty('parked_event') && empty('parked_key') : this.outboxStands() && this.parkedStand();
   }
 
   /** Nothing is in the outbox but what stands behind an event that the broker refuses and whose policy is to wait. */
   private outboxStands(): boolean {
-    const refused = new Set(
-      this.server.storage
-        .all('outbox')
-        .filter(
-          ({ event_id: id, type, payload }) =>
-            this.broker && type === 'simulated.thing.happened' && this.refused(id as string, Buffer.from(payload as string)),
-        )
-        .map(({ topic, key }) => `${String(topic)}:${String(key)}`),
+    const rows = this.server.storage.all('outbox');
+    const keyOf = ({ topic, key }: Values): string => `${String(topic)}:${String(key)}`;
+    const refused = rows.filter(
+      ({ event_id: id, type, payload }) =>
+        this.broker && type === 'simulated.thing.happened' && this.refused(id as string, Buffer.from(payload as string)),
     );
-    return this.server.storage.all('outbox').every(({ topic, key }) => refused.has(`${String(topic)}:${String(key)}`));
+    return rows.every((row) => refused.some((before) => keyOf(before) === keyOf(row) && Number(before['id']) <= Number(row['id'])));
   }
 
   /** Nothing is parked but what stands behind an open dead letter. */
@@ -546,11 +555,17 @@ class Simulation {
     if (this.ledger.broken.length > 0) return;
     this.mended = true;
     this.ledger.note('mended');
+    const openLetters = (): Values[] => this.server.storage.all('dead_letter').filter(({ state }) => state === 'open');
     let turn = 0;
-    await this.time.until(() => this.instances.some((instance) => instance && !instance.process.dead), this.time.now + 60_000);
     for (let round = 0; round < 20 && this.ledger.broken.length === 0; round++) {
-      const open = this.server.storage.all('dead_letter').filter(({ state }) => state === 'open');
-      const instance = this.instances.find((candidate) => candidate && !candidate.process.dead);
+      const able = (): Instance | undefined => this.instances.find((candidate) => candidate && !candidate.process.dead);
+      let looks = 0;
+      await this.time.until(
+        () => looks++ % 8 === 0 && able() !== undefined && (openLetters().length > 0 || this.still(true)),
+        this.time.now + QUIET_MS,
+      );
+      const open = openLetters();
+      const instance = able();
       if (open.length === 0 || !instance) break;
       let left = open.length;
       for (const letter of open) {
@@ -558,14 +573,14 @@ class Simulation {
         const id = letter['id'] as string;
         const { deadLetters } = instance;
         const data = (): unknown => ({ ...(JSON.parse(Buffer.from(letter['payload'] as Buffer).toString('utf8')) as object), plan: 'ok' });
-        this.time.as(instance.process, () => {
+        this.act(instance.process, () => {
           const work =
             act === 'discard' ? deadLetters.discard(id, 'simulated') : deadLetters.replay(id, act === 'edit' ? data() : undefined);
           void work.catch((error: unknown) => this.ledger.note(`operator: ${String(error)}`)).finally(() => left--);
         });
       }
       await this.time.until(() => left === 0, this.time.now + 60_000);
-      await this.time.until(() => this.ledger.broken.length > 0, this.time.now + 3000);
+      await this.time.until(() => this.ledger.broken.length > 0, this.time.now + SETTLING_MS);
     }
   }
 

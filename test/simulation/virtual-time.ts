@@ -1,5 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 /** A process of the application, as far as time and death concern it. */
 export class SimulatedProcess {
   dead = false;
@@ -15,6 +13,9 @@ interface Entry {
   readonly run: () => void;
   cancelled: boolean;
 }
+
+/** Far more than any history takes. */
+const MOST_STEPS = 300_000;
 
 const realSetImmediate = setImmediate;
 
@@ -37,20 +38,23 @@ export function seeded(seed: number): () => number {
 export class VirtualTime {
   private readonly heap: Entry[] = [];
   private order = 0;
-  private readonly current = new AsyncLocalStorage<SimulatedProcess | undefined>();
+  /** Whose code runs in this step. Whatever reaches a process is a step of its own, so this holds for all that a step sets off. */
+  private current: SimulatedProcess | undefined;
   private uninstall: (() => void) | undefined;
   now = 0;
   steps = 0;
 
   constructor(readonly random: () => number) {}
 
-  /** Runs code as a process. */
-  as<T>(process: SimulatedProcess | undefined, work: () => T): T {
-    return this.current.run(process, work);
+  process(): SimulatedProcess | undefined {
+    return this.current;
   }
 
-  process(): SimulatedProcess | undefined {
-    return this.current.getStore();
+  /** Makes the step under way, which was nobody's, the process's; false when it is another's, or the process cannot act. */
+  claim(process: SimulatedProcess | undefined): boolean {
+    if (!process || process.dead || process.frozenUntil > this.now) return false;
+    this.current ??= process;
+    return this.current === process;
   }
 
   /** @param process undefined: of the world outside, which neither dies nor freezes */
@@ -77,12 +81,22 @@ export class VirtualTime {
 
   private step(entry: Entry): void {
     this.now = Math.max(this.now, entry.at);
-    this.steps++;
-    this.current.run(entry.process, entry.run);
+    if (++this.steps > MOST_STEPS) throw new Error(`no end after ${MOST_STEPS} steps: something runs without time passing`);
+    this.current = entry.process;
+    entry.run();
   }
 
   install(): void {
-    const before = { setTimeout, clearTimeout, setInterval, clearInterval, Date, performanceNow: performance.now, random: Math.random };
+    const before = {
+      setTimeout,
+      clearTimeout,
+      setInterval,
+      clearInterval,
+      Date,
+      performanceNow: performance.now,
+      random: Math.random,
+      depth: Error.stackTraceLimit,
+    };
     const { schedule, random } = this;
     const nowMs = (): number => this.now;
     const start = before.Date.UTC(2030, 0, 1);
@@ -123,11 +137,13 @@ export class VirtualTime {
     Object.assign(globalThis, { setTimeout: after, clearTimeout: clear, setInterval: every, clearInterval: clear, Date: VirtualDate });
     performance.now = nowMs;
     Math.random = random;
+    Error.stackTraceLimit = 0; // stacks cost more than all the rest
     this.uninstall = () => {
-      const { performanceNow, random: realRandom, ...globals } = before;
+      const { performanceNow, random: realRandom, depth, ...globals } = before;
       Object.assign(globalThis, globals);
       performance.now = performanceNow;
       Math.random = realRandom;
+      Error.stackTraceLimit = depth;
     };
   }
 

@@ -31,6 +31,8 @@ interface Run {
 interface Typed {
   readonly type: string;
   readonly get: (run: Run) => unknown;
+  /** The same all through one execution. */
+  readonly fixed?: boolean;
 }
 
 interface CompiledQuery {
@@ -109,7 +111,7 @@ class Compiler {
           tx,
           snapshot,
           statement: storage.nextStatement(),
-          parameters,
+          parameters: parameters.map(plain),
           rows: [],
           handles: [],
           results: [],
@@ -352,7 +354,7 @@ class Compiler {
   }
 
   private outputs(outputs: readonly Output[], scope: Scope, aggregates: Aggregate[] | undefined): (Typed & { name: string })[] {
-    return outputs.flatMap(({ of, table, name }) => {
+    const list = outputs.flatMap(({ of, table, name }) => {
       if (of) return [{ ...this.expression(of, scope, aggregates), name }];
       return scope.entries
         .filter(({ alias }) => table === undefined || alias === table)
@@ -360,6 +362,10 @@ class Compiler {
           [...columns].map(([column, type]) => ({ name: column, type, get: (run: Run) => (run.rows[slot] as Values)[column] })),
         );
     });
+    // A row holds its values by name, so a name that comes twice gets a number.
+    return list.map((output, index) =>
+      list.findIndex(({ name }) => name === output.name) === index ? output : { ...output, name: `${output.name} ${index}` },
+    );
   }
 
   private insert(insert: Insert): { columns: { name: string; type: string }[]; run: (run: Run) => { rows: Values[]; count: number } } {
@@ -511,12 +517,12 @@ class Compiler {
         const { value } = expression;
         const type =
           typeof value === 'number' ? (Number.isInteger(value) ? 'int4' : 'numeric') : typeof value === 'boolean' ? 'bool' : 'unknown';
-        return { type, get: () => value };
+        return { type, get: () => value, fixed: true };
       }
       case 'interval':
-        return { type: 'interval', get: () => expression.ms };
+        return { type: 'interval', get: () => expression.ms, fixed: true };
       case 'parameter':
-        return { type: 'unknown', get: (run) => plain(run.parameters[expression.index]) };
+        return { type: 'unknown', get: (run) => run.parameters[expression.index], fixed: true };
       case 'column':
         return this.reference(expression.table, expression.name, scope);
       case 'cast':
@@ -543,18 +549,17 @@ class Compiler {
       }
       case 'quantified': {
         const left = compiled(expression.left);
-        const array = compiled(expression.array);
+        const given = compiled(expression.array);
+        const array = given.type === 'unknown' ? this.converted(given, `${left.type}[]`) : given;
         const test = comparison(expression.operator);
         const { all } = expression;
-        const { type } = left;
         return {
           type: 'bool',
           get: (run) => {
             const value = left.get(run);
             const list = array.get(run) as unknown[] | null;
             if (list === null || list === undefined || value === null) return null;
-            for (const element of list)
-              if (test(value, array.type === 'unknown' ? convert(plain(element), type) : element) !== all) return !all;
+            for (const element of list) if (test(value, element) !== all) return !all;
             return all;
           },
         };
@@ -657,7 +662,7 @@ class Compiler {
     const [first, second] = list as [Typed, Typed];
     switch (name) {
       case 'now':
-        return { type: 'timestamptz', get: (run) => run.tx.startedAt };
+        return { type: 'timestamptz', get: (run) => run.tx.startedAt, fixed: true };
       case 'clock_timestamp':
         return { type: 'timestamptz', get: (run) => run.storage.now() };
       case 'coalesce':
@@ -740,7 +745,7 @@ class Compiler {
         },
       };
     }
-    if (['+', '-', '*', '/', '%'].includes(operator)) return arithmetic(operator, left, right);
+    if (['+', '-', '*', '/', '%'].includes(operator)) return this.remembered(arithmetic(operator, left, right), left.fixed && right.fixed);
     const type = left.type === 'unknown' ? right.type : left.type;
     const a = left.type === 'unknown' && right.type !== 'unknown' ? this.converted(left, type) : left;
     const b = right.type === 'unknown' && left.type !== 'unknown' ? this.converted(right, type) : right;
@@ -756,7 +761,19 @@ class Compiler {
   }
 
   private converted(of: Typed, type: string): Typed {
-    return of.type === type ? of : { type, get: (run) => convert(of.get(run), type) };
+    return of.type === type ? of : this.remembered({ type, get: (run) => convert(of.get(run), type) }, of.fixed);
+  }
+
+  /** What is the same all through an execution is worked out once. */
+  private remembered(of: Typed, fixed: boolean | undefined): Typed {
+    if (!fixed) return of;
+    const id = this.queries++;
+    const get = (run: Run): unknown => {
+      let value = run.cache.get(id);
+      if (value === undefined) run.cache.set(id, (value = of.get(run)));
+      return value;
+    };
+    return { type: of.type, get, fixed: true };
   }
 
   private table(name: string): Table {
@@ -821,9 +838,9 @@ function onNumbers(a: unknown, b: unknown, work: (a: number, b: number) => numbe
 function comparison(operator: string): (a: unknown, b: unknown) => boolean {
   switch (operator) {
     case '=':
-      return (a, b) => compare(a, b) === 0;
+      return (a, b) => a === b || (typeof a === 'object' && compare(a, b) === 0);
     case '<>':
-      return (a, b) => compare(a, b) !== 0;
+      return (a, b) => a !== b && (typeof a !== 'object' || compare(a, b) !== 0);
     case '<':
       return (a, b) => compare(a, b) < 0;
     case '<=':
@@ -842,6 +859,8 @@ function negate(value: unknown): boolean | null {
 /** Null comes last, as in ORDER BY. */
 export function compare(a: unknown, b: unknown): number {
   if (a === b) return 0;
+  if (typeof a === 'number' && typeof b === 'number') return a < b ? -1 : 1;
+  if (typeof a === 'string' && typeof b === 'string') return a < b ? -1 : 1;
   if (a === null || a === undefined) return 1;
   if (b === null || b === undefined) return -1;
   if (Array.isArray(a) && Array.isArray(b)) {
@@ -856,6 +875,7 @@ export function compare(a: unknown, b: unknown): number {
 }
 
 function plain(value: unknown): unknown {
+  if (Array.isArray(value) && typeof value[0] === 'bigint') return value.map(Number);
   if (typeof value === 'bigint') return Number(value);
   if (value instanceof Date) return value.getTime();
   return value === undefined ? null : value;

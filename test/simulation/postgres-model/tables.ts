@@ -91,6 +91,7 @@ export class Table {
 }
 
 export function keyOf(columns: readonly string[], values: Values): string {
+  if (columns.length === 1) return `${String(values[columns[0] as string])}\u0001`;
   let key = '';
   for (const column of columns) key += `${String(values[column])}\u0001`;
   return key;
@@ -109,10 +110,8 @@ export class ModelDatabaseError extends Error {
 }
 
 /** Thrown by a statement that must wait for another transaction; it has had no effect and is run again. */
-export class Blocked extends Error {
-  constructor(readonly holder: Transaction) {
-    super('blocked');
-  }
+export class Blocked {
+  constructor(readonly holder: Transaction) {}
 }
 
 export interface Change {
