@@ -63,7 +63,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 describe('publishing a batch to RabbitMQ', () => {
   it('is not done before every message is confirmed, and asks for persistence and for returns', async () => {
     const { channel, done, outcomes } = await publish([message('one', 'a'), message('two', 'b')]);
-    expect(channel.ids.sort()).toEqual(['one', 'two']);
+    expect(new Set(channel.ids)).toEqual(new Set(['one', 'two']));
     for (const { properties } of channel.sent) expect(properties).toMatchObject({ persistent: true, mandatory: true });
     channel.confirm(0);
     await turn();
@@ -86,19 +86,19 @@ describe('publishing a batch to RabbitMQ', () => {
     const { channel, done } = await publish([message('one', 'a'), message('two', 'a')]);
     channel.return(0);
     channel.confirm(0);
+    expect(channel.ids).toEqual(['one']);
     const [first, second] = await done;
     expect(first).toBeInstanceOf(MessageRejectedError);
     expect(second).toBeInstanceOf(MessageRejectedError);
-    expect(channel.ids).toEqual(['one']);
   });
 
   it('takes a refused confirm for an outage, and sends nothing behind it', async () => {
     const { channel, done } = await publish([message('one', 'a'), message('two', 'a')]);
     channel.confirm(0, new Error('message nacked'));
+    expect(channel.ids).toEqual(['one']);
     const [first, second] = await done;
     expect(first).toBeInstanceOf(BrokerUnavailableError);
     expect(second).toBeInstanceOf(BrokerUnavailableError);
-    expect(channel.ids).toEqual(['one']);
   });
 
   it('answers for what was unconfirmed when the channel closes', async () => {
@@ -125,7 +125,7 @@ describe('publishing a batch to RabbitMQ', () => {
     expect(channel.sent).toHaveLength(1);
     channel.full = false;
     channel.emit('drain');
-    expect(channel.ids.sort()).toEqual(['one', 'two']);
+    expect(new Set(channel.ids)).toEqual(new Set(['one', 'two']));
     channel.confirm(0);
     channel.confirm(1);
     expect(await done).toEqual([undefined, undefined]);

@@ -52,7 +52,7 @@ describe('sending a batch to SQS', () => {
   it('answers failed entries, and only those: each stays in the outbox', async () => {
     const { sender: queue } = sender(failing('event-1', 'event-3'));
     const failures = await queue.send([0, 1, 2, 3, 4].map((index) => entry(index)));
-    expect([...failures.keys()].sort()).toEqual([1, 3]);
+    expect(new Set(failures.keys())).toEqual(new Set([1, 3]));
     for (const error of failures.values()) expect(error).toBeInstanceOf(BrokerUnavailableError);
   });
 
@@ -85,7 +85,7 @@ describe('sending a batch to SQS', () => {
 
     const failed = sender(failing('event-1'));
     const failures = await failed.sender.send([entry(0, 'a'), entry(1, 'a'), entry(2, 'a')]);
-    expect([...failures.keys()].sort()).toEqual([1, 2]);
+    expect(new Set(failures.keys())).toEqual(new Set([1, 2]));
     expect(failed.asked.flat()).not.toContain('event-2');
   });
 });
