@@ -29,6 +29,8 @@ export class Ledger {
   readonly order = new Map<string, CommittedEvent[]>();
   readonly published = new Set<string>();
   readonly steppedAside = new Map<string, string>();
+  /** Events that the broker has refused. */
+  readonly refused = new Set<string>();
   readonly handled = new Set<string>();
   readonly broken: string[] = [];
   readonly attempts = new Map<string, Attempts>();
@@ -126,8 +128,10 @@ export class Ledger {
     const queued = changes
       .filter(({ table, before, after }) => table === 'queued_message' && !before && after)
       .map(({ after }) => after as Values);
-    for (const { table, after } of changes)
-      if (table === 'outbox_parked' && after) this.steppedAside.set(after['event_id'] as string, after['policy'] as string);
+    const aside = changes
+      .filter(({ table, before, after }) => table === 'outbox_parked' && !before && after)
+      .map(({ after }) => after as Values);
+    for (const row of aside.sort((a, b) => Number(a['id']) - Number(b['id']))) this.stepAside(row);
     for (const row of queued.sort((a, b) => Number(a['id']) - Number(b['id'])))
       this.store(row['event_id'] as string, row['topic'] as string, row['key'] as string);
     for (const { table, before, after } of changes) {
@@ -163,6 +167,15 @@ export class Ledger {
       }
       if (table === 'queued_message' && before && !after) this.settle((row['queue'] as string).split('.')[1] as string, eventId);
     }
+  }
+
+  private stepAside(row: Values): void {
+    const [eventId, topic, key, policy] = [row['event_id'], row['topic'], row['key'], row['policy']] as [string, string, string, string];
+    const follows =
+      policy === 'park' && (this.order.get(orderOf(topic, key)) ?? []).some((event) => this.steppedAside.get(event.eventId) === 'park');
+    this.steppedAside.set(eventId, policy);
+    this.note(`stepped aside: ${this.name(eventId)}`);
+    if (!follows && !this.refused.has(eventId)) this.breach(`stepped aside without a refusal: ${this.name(eventId)}`);
   }
 
   /** How many effects each group has had of each event. */

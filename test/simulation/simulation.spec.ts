@@ -12,7 +12,7 @@ const REGRESSIONS = fileURLToPath(new URL('./regressions/', import.meta.url));
 const SHRINK_MS = 45_000;
 const LONGEST_MS = 24 * 3_600_000;
 
-// How many histories, from which seed: see test/simulation/README.md.
+// How many histories, from which seed: see docs/simulation.md.
 const wanted = Number(process.env['SIMULATION_HISTORIES'] ?? 10_000);
 const seed = Number(process.env['SIMULATION_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 

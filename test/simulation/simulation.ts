@@ -35,6 +35,7 @@ const TRANSACTION_TIMEOUT_MS = 1500;
 /** Once everything is mended, all must be quiet within so long. */
 const QUIET_MS = 180_000;
 const LEASE_MS = 10_000;
+const LANES = 3;
 const MAX_ATTEMPTS = 3;
 /** Answers that are on their way when all is quiet arrive within so long. */
 const SETTLING_MS = 300;
@@ -103,6 +104,7 @@ class Simulation {
     this.time = new VirtualTime(this.random);
     this.server = new ModelServer(this.time, this.random, TRANSACTION_TIMEOUT_MS);
     this.server.latencyMs = history.latencyMs;
+    this.server.onUnknown = (error) => this.ledger.breach(error.message);
     this.broker = history.broker === 'postgres' ? undefined : new ModelBroker(this.time, this.random, history.broker);
     this.ledger = new Ledger(
       this.server.storage,
@@ -148,7 +150,7 @@ class Simulation {
       const config: Config = {
         ...settings,
         instance: process.name,
-        outbox: { ...settings.outbox, lanes: 4, leaseMs: LEASE_MS, pollIntervalMs: 2000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
+        outbox: { ...settings.outbox, lanes: LANES, leaseMs: LEASE_MS, pollIntervalMs: 2000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
         consumers: {
           ...settings.consumers,
           maxAttempts: MAX_ATTEMPTS,
@@ -170,7 +172,7 @@ class Simulation {
           namespace: 'simulated',
           postgres: { leaseMs: LEASE_MS },
           instance: process.name,
-          lanes: 4,
+          lanes: LANES,
           logger,
           database: pool,
           notifications,
@@ -263,8 +265,8 @@ class Simulation {
       void instance.database
         .transaction(async (tx) => {
           for (const [offset, { key, plan, kind }] of joined.entries()) {
-            const eventClass = kind === 'parked' ? ThingParked : kind === 'skipped' ? ThingSkipped : ThingHappened;
-            const text = kind === 'accepted' ? plan : `${plan} refused`;
+            const eventClass = kind.startsWith('park') ? ThingParked : kind.startsWith('skip') ? ThingSkipped : ThingHappened;
+            const text = kind === 'halted' || kind === 'parked' || kind === 'skipped' ? `${plan} refused` : plan;
             instance.outbox.emit(tx, Object.assign(new eventClass(), { key: `key ${key}`, n: index + offset, plan: text }));
           }
           await new Promise((resolve) => setTimeout(resolve, this.random() * 20));
@@ -275,7 +277,9 @@ class Simulation {
   }
 
   private refused(eventId: string, payload: Buffer): boolean {
-    return !this.mended && this.ledger.committed.has(eventId) && payload.includes(' refused"');
+    const refused = !this.mended && payload.includes(' refused"');
+    if (refused) this.ledger.refused.add(eventId);
+    return refused;
   }
 
   private async handle(outbox: Outbox, ordered: boolean, event: EventEnvelope<ThingHappened>, context: ConsumeContext): Promise<void> {
@@ -325,12 +329,14 @@ class Simulation {
     }
     if (plan === 'slow') await nap(HANDLER_TIMEOUT_MS * 0.5);
     if (plan === 'plain') return;
+    const late = context.signal.aborted;
     try {
       await context.once(async (tx) => {
         await tx.$executeRaw`INSERT INTO effect (group_name, event_id, key) VALUES (${group}, ${event.id}, ${event.partitionkey})`;
         if (plan === 'chain' && ordered)
           outbox.emit(tx, Object.assign(new ReplySent(), { key: event.partitionkey, n: event.data.n, plan: 'ok' }));
       });
+      if (late) this.ledger.breach(`late: group ${group} committed an effect of ${this.ledger.name(event.id)} after its time`);
     } catch (error) {
       // What the database's absence ends is no failure of the event.
       if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id);
