@@ -37,6 +37,8 @@ export class Ledger {
   /** What a group has its dead letter for, by the event's id; an edited one goes by its own. */
   readonly originals = new Map<string, string>();
   readonly trace: string[] = [];
+  /** What kinds of things have come up, to see that the histories are worth their name. */
+  readonly happened = new Set<string>();
   publishes = 0;
   calls = 0;
 
@@ -64,7 +66,10 @@ export class Ledger {
     this.note(`stored ${this.name(eventId)}`);
     const event = this.committed.get(eventId);
     if (!event) return this.breach(`invented: event ${eventId} was published and never committed`);
-    if (this.published.has(eventId)) return;
+    if (this.published.has(eventId)) {
+      this.happened.add('published again');
+      return;
+    }
     for (const earlier of this.order.get(orderOf(topic, key))?.slice(0, event.place) ?? [])
       if (!this.published.has(earlier.eventId) && this.steppedAside.get(earlier.eventId) !== 'skip')
         this.breach(`order at the broker: ${this.name(eventId)} came before ${this.name(earlier.eventId)}`);
@@ -84,6 +89,7 @@ export class Ledger {
         `attempts: group ${group} is at attempt ${attempt} of ${this.name(original)}, which has failed ${count.failures} times; something else was counted`,
       );
     count.most = Math.max(count.most, attempt);
+    if (attempt > 1) this.happened.add('tried again');
     if (!ordered) return;
     for (const earlier of this.order.get(orderOf(event.topic, event.key))?.slice(0, event.place) ?? [])
       if (!this.handled.has(`${group} ${earlier.eventId}`) && !this.steppedAside.has(earlier.eventId))
@@ -146,15 +152,20 @@ export class Ledger {
         this.note(
           `${group} dead letter ${this.name(eventId)}: ${String(after['state'])} (${String(after['reason'])}, ${String(after['attempts'])} attempts)`,
         );
+        this.happened.add(`dead letter ${String(after['state'])}`);
         if (after['state'] === 'open' && this.handled.has(`${group} ${eventId}`))
           this.breach(`dead letter: group ${group} gave up ${this.name(eventId)}, which it has handled`);
       }
       if (table === 'parked_event' && !before && after) {
         this.note(`${group} parked ${this.name(eventId)}`);
+        this.happened.add(row['attempts'] === 0 ? 'parked behind another' : 'parked after a failure');
         if (row['dead_letter_id'] !== null) {
           const letter = this.storage.all('dead_letter').find(({ id }) => id === row['dead_letter_id']);
           const original = (letter?.['event_id'] as string | undefined) ?? eventId;
-          if (original !== eventId) this.originals.set(`${group} ${eventId}`, original);
+          if (original !== eventId) {
+            this.originals.set(`${group} ${eventId}`, original);
+            this.happened.add('replayed with other data');
+          }
           this.attempts.set(`${group} ${eventId}`, { failures: 0, most: 0 });
         }
       }
@@ -175,6 +186,7 @@ export class Ledger {
       policy === 'park' && (this.order.get(orderOf(topic, key)) ?? []).some((event) => this.steppedAside.get(event.eventId) === 'park');
     this.steppedAside.set(eventId, policy);
     this.note(`stepped aside: ${this.name(eventId)}`);
+    this.happened.add(`stepped aside by ${policy}`);
     if (!follows && !this.refused.has(eventId)) this.breach(`stepped aside without a refusal: ${this.name(eventId)}`);
   }
 

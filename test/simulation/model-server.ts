@@ -34,6 +34,8 @@ export class ModelServer {
   /** Answers of COMMIT that are lost on the way, although the commit took place. */
   loseCommits = 0;
   latencyMs = 1;
+  /** How often a statement had to wait for another transaction. */
+  waits = 0;
   /** A statement came that the model does not understand. */
   onUnknown: (error: UnknownSqlError) => void = () => undefined;
 
@@ -173,6 +175,7 @@ export class ModelServer {
         if (!(error instanceof Blocked)) return end(error as Error);
         for (let link: Transaction | undefined = error.holder; link; link = link.waitsFor)
           if (link === tx) return end(new ModelDatabaseError('40P01', 'deadlock detected'));
+        this.waits++;
         tx.waitsFor = error.holder;
         this.waiting.push({ holder: error.holder, again: attempt });
         if (!deadline) {

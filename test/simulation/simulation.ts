@@ -69,6 +69,8 @@ export interface Outcome {
   readonly ms: number;
   readonly calls: number;
   readonly trace: readonly string[];
+  /** The kinds of things that came up. */
+  readonly happened: ReadonlySet<string>;
 }
 
 /**
@@ -92,7 +94,7 @@ class Simulation {
   /** Handlers that have neither ended nor been told to. */
   private readonly underWay = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
   /** These, and those that go on all the same. */
-  private readonly going = new Set<{ process: SimulatedProcess | undefined }>();
+  private readonly going = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
   private mended = false;
   /** What an operator is about to set. */
   private paused: boolean | undefined;
@@ -141,7 +143,10 @@ class Simulation {
       throw new BrokenPromiseError(
         `${this.ledger.broken.slice(0, 5).join('\n')}\n\nWhat happened:\n${this.ledger.trace.slice(-150).join('\n')}`,
       );
-    return { steps: this.time.steps, ms: this.time.now, calls: this.ledger.calls, trace: this.ledger.trace };
+    const { happened, calls, trace } = this.ledger;
+    if (this.server.waits > 0) happened.add('waited for a lock');
+    if ((this.broker?.redeliveries ?? 0) > 0) happened.add('delivered again');
+    return { steps: this.time.steps, ms: this.time.now, calls, trace, happened };
   }
 
   private start(index: number): void {
@@ -288,6 +293,8 @@ class Simulation {
     const name = `${group} ${event.id}`;
     this.ledger.begin(group, ordered, event.id, attempt);
     const call = { process: this.time.process(), group, eventId: event.id };
+    for (const other of this.going)
+      if (other.group === group && other.eventId === event.id) this.ledger.happened.add('handled by two at once');
     this.underWay.add(call);
     this.going.add(call);
     context.signal.addEventListener('abort', () => this.underWay.delete(call));
@@ -338,6 +345,7 @@ class Simulation {
       });
       if (late) this.ledger.breach(`late: group ${group} committed an effect of ${this.ledger.name(event.id)} after its time`);
     } catch (error) {
+      if (late) this.ledger.happened.add('came back after its time, and was refused');
       // What the database's absence ends is no failure of the event.
       if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id);
       throw error;
@@ -348,6 +356,7 @@ class Simulation {
     const { time, server, broker } = this;
     const index = target % this.history.instances;
     const instance = this.instances[index];
+    this.ledger.happened.add(kind);
     this.ledger.note(`fault: ${kind} ${instance?.process.name ?? ''} ${ms} ms`);
     switch (kind) {
       case 'kill':
@@ -394,13 +403,14 @@ class Simulation {
 
   private kill(process: SimulatedProcess): void {
     process.dead = true;
-    for (const calls of [this.underWay, this.going]) for (const call of calls) if (call.process === process) calls.delete(call as never);
+    for (const calls of [this.underWay, this.going]) for (const call of calls) if (call.process === process) calls.delete(call);
     // What it has sent already still arrives.
     this.time.schedule(this.history.latencyMs * 2, () => this.server.abandon(process), undefined);
     this.broker?.lost(process);
   }
 
   private freeze(process: SimulatedProcess, ms: number): void {
+    if (ms > LEASE_MS) this.ledger.happened.add('frozen past its leases');
     process.frozenUntil = Math.max(process.frozenUntil, this.time.now + ms);
     // A handler that stood still with its process is out of time when that goes on.
     if (ms >= HANDLER_TIMEOUT_MS / 2)
