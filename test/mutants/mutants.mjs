@@ -399,6 +399,33 @@ export const mutants = [
     caughtBy: /lost its lease/,
   },
   {
+    name: 'claim-ignores-lease',
+    defect: 'a key that is being retried is taken by another scheduler',
+    edits: [{ file: parking, search: 'AND (leased_until IS NULL OR leased_until < now()) AND group_name', replace: 'AND group_name' }],
+    run: simulation,
+    caughtBy: /calm: without any fault twice|attempts: .* something else was counted/,
+  },
+  {
+    name: 'no-backoff',
+    defect: 'a failed event is due again at once',
+    edits: [{ file: parking, search: "ELSE now() + ${delayMs ?? 0} * interval '1 ms' END", replace: 'ELSE now() END' }],
+    run: simulation,
+    caughtBy: /backoff: /,
+  },
+  {
+    name: 'silent-dead-letter',
+    defect: 'a dead letter is not announced',
+    edits: [
+      {
+        file: parking,
+        search: '    this.announce(tx, { id, group: event.group',
+        replace: '    if (attempts < 0) this.announce(tx, { id, group: event.group',
+      },
+    ],
+    run: simulation,
+    caughtBy: /announcements of/,
+  },
+  {
     name: 'replay-at-the-end',
     defect: 'a replayed event goes behind what waits for it',
     edits: [

@@ -12,9 +12,12 @@ export interface CommittedEvent {
   readonly plan: string;
 }
 
+/** What became of one event in one group since it came, or since it was replayed last. */
 interface Attempts {
   failures: number;
-  most: number;
+  /** By attempt, when its first failure was. */
+  readonly failedAt: Map<number, number>;
+  readonly begun: Set<number>;
 }
 
 /** A promise that was broken, and where. */
@@ -39,6 +42,8 @@ export class Ledger {
   readonly trace: string[] = [];
   /** What kinds of things have come up, to see that the histories are worth their name. */
   readonly happened = new Set<string>();
+  /** Attempts that were made more than once. */
+  readonly repeated: string[] = [];
   publishes = 0;
   calls = 0;
 
@@ -47,6 +52,7 @@ export class Ledger {
     private readonly brokerIsDatabase: boolean,
     private readonly now: () => number,
     private readonly consumed: (topic: string) => readonly string[],
+    private readonly leastDelay: (failures: number) => number,
   ) {
     storage.onCommit = (changes) => this.commit(changes);
   }
@@ -88,7 +94,13 @@ export class Ledger {
       this.breach(
         `attempts: group ${group} is at attempt ${attempt} of ${this.name(original)}, which has failed ${count.failures} times; something else was counted`,
       );
-    count.most = Math.max(count.most, attempt);
+    if (count.begun.has(attempt)) this.repeated.push(`${group} attempt ${attempt} at ${this.name(original)}`);
+    count.begun.add(attempt);
+    const failedAt = count.failedAt.get(attempt - 1);
+    if (failedAt !== undefined && this.now() < failedAt + this.leastDelay(attempt - 1))
+      this.breach(
+        `backoff: group ${group} is at attempt ${attempt} of ${this.name(original)} ${Math.round(this.now() - failedAt)} ms after the one before`,
+      );
     if (attempt > 1) this.happened.add('tried again');
     if (!ordered) return;
     for (const earlier of this.order.get(orderOf(event.topic, event.key))?.slice(0, event.place) ?? [])
@@ -96,14 +108,16 @@ export class Ledger {
         this.breach(`order in group ${group}: ${this.name(original)} was handled before ${this.name(earlier.eventId)} was through`);
   }
 
-  fail(group: string, eventId: string): void {
-    this.attemptsOf(group, eventId).failures++;
+  fail(group: string, eventId: string, attempt: number): void {
+    const count = this.attemptsOf(group, eventId);
+    count.failures++;
+    if (!count.failedAt.has(attempt)) count.failedAt.set(attempt, this.now());
   }
 
   attemptsOf(group: string, eventId: string): Attempts {
     const id = `${group} ${eventId}`;
     let found = this.attempts.get(id);
-    if (!found) this.attempts.set(id, (found = { failures: 0, most: 0 }));
+    if (!found) this.attempts.set(id, (found = freshAttempts()));
     return found;
   }
 
@@ -166,7 +180,7 @@ export class Ledger {
             this.originals.set(`${group} ${eventId}`, original);
             this.happened.add('replayed with other data');
           }
-          this.attempts.set(`${group} ${eventId}`, { failures: 0, most: 0 });
+          this.attempts.set(`${group} ${eventId}`, freshAttempts());
         }
       }
       if (table === 'outbox' && before && !after && !this.steppedAside.has(eventId)) {
@@ -199,6 +213,10 @@ export class Ledger {
     }
     return effects;
   }
+}
+
+function freshAttempts(): Attempts {
+  return { failures: 0, failedAt: new Map(), begun: new Set() };
 }
 
 function orderOf(topic: string, key: string): string {

@@ -37,6 +37,8 @@ const QUIET_MS = 180_000;
 const LEASE_MS = 10_000;
 const LANES = 3;
 const MAX_ATTEMPTS = 3;
+const BASE_DELAY_MS = 100;
+const MAX_DELAY_MS = 1000;
 /** Answers that are on their way when all is quiet arrive within so long. */
 const SETTLING_MS = 300;
 
@@ -62,6 +64,13 @@ interface Instance {
   readonly outbox: Outbox;
   readonly deadLetters: DeadLetters;
   readonly lifecycle: MessagingLifecycle;
+}
+
+interface Call {
+  readonly process: SimulatedProcess | undefined;
+  readonly group: string;
+  readonly eventId: string;
+  readonly attempt: number;
 }
 
 export interface Outcome {
@@ -92,9 +101,9 @@ class Simulation {
   private readonly listeners = new Map<string, Set<{ process: SimulatedProcess; callback: () => void }>>();
   private readonly failures = new Map<string, number>();
   /** Handlers that have neither ended nor been told to. */
-  private readonly underWay = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
+  private readonly underWay = new Set<Call>();
   /** These, and those that go on all the same. */
-  private readonly going = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
+  private readonly going = new Set<Call>();
   private mended = false;
   /** What an operator is about to set. */
   private paused: boolean | undefined;
@@ -113,6 +122,7 @@ class Simulation {
       !this.broker,
       () => this.time.now,
       (topic) => GROUPS.filter((group) => group.topic === topic).map(({ group }) => group),
+      (failures) => Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** (failures - 1)) / 2,
     );
     if (this.broker) {
       this.broker.onStored = ({ eventId, topic, key }) => this.ledger.store(eventId, topic, key);
@@ -159,8 +169,8 @@ class Simulation {
         consumers: {
           ...settings.consumers,
           maxAttempts: MAX_ATTEMPTS,
-          baseDelayMs: 100,
-          maxDelayMs: 1000,
+          baseDelayMs: BASE_DELAY_MS,
+          maxDelayMs: MAX_DELAY_MS,
           handlerTimeoutMs: HANDLER_TIMEOUT_MS,
           concurrency: 4,
           maxInFlight: 8,
@@ -292,7 +302,7 @@ class Simulation {
     const plan = event.data.plan.split(' ')[0];
     const name = `${group} ${event.id}`;
     this.ledger.begin(group, ordered, event.id, attempt);
-    const call = { process: this.time.process(), group, eventId: event.id };
+    const call = { process: this.time.process(), group, eventId: event.id, attempt };
     for (const other of this.going)
       if (other.group === group && other.eventId === event.id) this.ledger.happened.add('handled by two at once');
     this.underWay.add(call);
@@ -320,7 +330,7 @@ class Simulation {
     const before = this.failures.get(name) ?? 0;
     const fail = (): void => {
       this.failures.set(name, before + 1);
-      this.ledger.fail(group, event.id);
+      this.ledger.fail(group, event.id, context.attempt);
     };
     if ((plan === 'fail1' && before < 1) || (plan === 'fail2' && before < 2) || (plan === 'poison' && !this.mended)) {
       fail();
@@ -347,7 +357,7 @@ class Simulation {
     } catch (error) {
       if (late) this.ledger.happened.add('came back after its time, and was refused');
       // What the database's absence ends is no failure of the event.
-      if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id);
+      if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id, context.attempt);
       throw error;
     }
   }
@@ -414,7 +424,7 @@ class Simulation {
     process.frozenUntil = Math.max(process.frozenUntil, this.time.now + ms);
     // A handler that stood still with its process is out of time when that goes on.
     if (ms >= HANDLER_TIMEOUT_MS / 2)
-      for (const call of this.underWay) if (call.process === process) this.ledger.fail(call.group, call.eventId);
+      for (const call of this.underWay) if (call.process === process) this.ledger.fail(call.group, call.eventId, call.attempt);
     this.server.frozen(process);
     this.broker?.lost(process);
   }
@@ -618,6 +628,9 @@ class Simulation {
         (this.broker || GROUPS.some(({ topic }) => topic === event.topic))
       )
         ledger.breach(`lost: ${ledger.name(event.eventId)} was never published`);
+    const announced = [...ledger.committed.values()].filter(({ topic }) => topic.endsWith('.DLT')).length;
+    const letters = storage.all('dead_letter').length;
+    if (announced < letters) ledger.breach(`dead letter: ${announced} announcements of ${letters}`);
     const effects = ledger.effects();
     for (const [id, count] of effects) if (count > 1) ledger.breach(`effects: ${count} of ${id}`);
     for (const [, eventId = ''] of [...effects.keys()].map((id) => id.split(' ')))
@@ -639,6 +652,8 @@ class Simulation {
     const published = ledger.published.size;
     if (this.broker && ledger.publishes !== published)
       ledger.breach(`calm: ${ledger.publishes} publishes of ${published} events, without any fault`);
+    if (this.broker?.redeliveries === 0 && ledger.repeated.length > 0)
+      ledger.breach(`calm: without any fault twice: ${ledger.repeated.join(', ')}`);
   }
 
   private consumable(topic: string): { eventId: string }[] {
