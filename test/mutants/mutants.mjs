@@ -23,6 +23,9 @@
 /** @type {Selection} */
 const simulation = { project: 'simulation', files: 'simulation.spec' };
 
+/** @type {Selection} */
+const fences = { project: 'simulation', files: 'fences.spec' };
+
 const relay = 'src/messaging/outbox/relay.ts';
 const outboxTable = 'src/messaging/outbox/outbox-table.ts';
 const outbox = 'src/messaging/outbox/outbox.ts';
@@ -41,8 +44,8 @@ export const mutants = [
     edits: [
       {
         file: relay,
-        search: 'const { done, refused, failed, trouble } = await this.publish(rows);',
-        replace: 'await this.table.delete(rows);\n        const { done, refused, failed, trouble } = await this.publish(rows);',
+        search: 'const { done, refused, trouble } = await this.publish(rows);',
+        replace: 'await this.table.delete(rows, groups);\n        const { done, refused, trouble } = await this.publish(rows);',
       },
     ],
     run: simulation,
@@ -168,7 +171,11 @@ export const mutants = [
         search: 'return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];',
         replace: 'return now < 0 ? [] : [...this.parked];',
       },
-      { file: relay, search: '!failed.has(heldKeyOf(row)) && !this.holds.has(heldKeyOf(row))', replace: 'row' },
+      {
+        file: relay,
+        search: 'return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);',
+        replace: 'return stopped.size >= 0 && key !== undefined;',
+      },
     ],
     run: simulation,
     caughtBy: /order at the broker/,
@@ -176,9 +183,7 @@ export const mutants = [
   {
     name: 'read-ahead-overtakes',
     defect: 'what was read ahead of a key goes out although an event before it was refused',
-    edits: [
-      { file: relay, search: '!failed.has(heldKeyOf(row)) && !this.holds.has(heldKeyOf(row))', replace: '!this.holds.has(heldKeyOf(row))' },
-    ],
+    edits: [{ file: relay, search: 'return !stopped.has(key) && ', replace: 'return stopped.size >= 0 && ' }],
     run: simulation,
     caughtBy: /order at the broker/,
   },
@@ -194,7 +199,7 @@ export const mutants = [
     defect: "the broker's absence counts as the refusal of an event",
     edits: [{ file: relay, search: 'if (!(error instanceof MessageRejectedError)) {', replace: 'if (error === undefined) {' }],
     run: simulation,
-    caughtBy: /outbox_parked|was never published|order at the broker|stepped aside without a refusal/,
+    caughtBy: /stepped aside without a refusal/,
   },
   {
     name: 'relay-park-unfenced',
@@ -206,7 +211,7 @@ export const mutants = [
         replace: "WHERE pool = 'outbox' AND lane = $1 AND $2::text IS NOT NULL),",
       },
     ],
-    run: { project: 'integration', files: 'relay-fence', servers: ['postgres'] },
+    run: fences,
     caughtBy: /fence|lease/,
   },
   {
@@ -216,11 +221,11 @@ export const mutants = [
       {
         file: leases,
         search: 'AND (owner IS NULL OR leased_until < now()) ORDER BY lane',
-        replace: 'AND owner IS DISTINCT FROM $2 ORDER BY lane',
+        replace: 'AND (owner IS NULL OR owner <> $2) ORDER BY lane',
       },
     ],
     run: simulation,
-    caughtBy: /calm: \d+ publishes|does not know/,
+    caughtBy: /an owner that renews keeps its lanes|calm: \d+ publishes/,
   },
   {
     name: 'lease-not-renewed',
@@ -232,14 +237,14 @@ export const mutants = [
         replace: "`UPDATE lane_lease SET leased_until = leased_until + $3 * interval '0 ms' WHERE pool = $1 AND owner = $2 RETURNING lane`",
       },
     ],
-    run: { project: 'integration', files: 'lane-leases', servers: ['postgres'] },
+    run: fences,
     caughtBy: /renew/,
   },
   {
     name: 'lease-trusted',
     defect: 'lanes are worked on although their lease could not be renewed in time',
     edits: [{ file: leases, search: 'if (performance.now() > this.validUntil) return [];', replace: '' }],
-    run: { project: 'integration', files: 'lane-leases', servers: ['postgres'] },
+    run: fences,
     caughtBy: /could not be renewed/,
   },
   {
@@ -300,8 +305,8 @@ export const mutants = [
     edits: [
       {
         file: runner,
-        search: "if (outcome.kind === 'failed' && isDatabaseUnavailable(outcome.error)) throw outcome.error;",
-        replace: 'void isDatabaseUnavailable;',
+        search: "if (outcome.kind === 'failed' && (await this.isOutage(outcome.error))) throw outcome.error;",
+        replace: 'void this.isOutage;',
       },
     ],
     run: simulation,
@@ -332,7 +337,7 @@ export const mutants = [
       },
     ],
     run: simulation,
-    caughtBy: /effects: \d+ of|order in group|after its time/,
+    caughtBy: /late: .* after its time/,
   },
   {
     name: 'retry-forgets-attempts',
@@ -341,11 +346,11 @@ export const mutants = [
       {
         file: parking,
         search: 'UPDATE parked_event SET attempts = ${attempts}, reason',
-        replace: 'UPDATE parked_event SET attempts = least(attempts, ${attempts}), reason',
+        replace: 'UPDATE parked_event SET attempts = attempts, reason',
       },
     ],
     run: simulation,
-    caughtBy: /not quiet|does not know/,
+    caughtBy: /not quiet/,
   },
   {
     name: 'one-attempt-too-many',
@@ -392,8 +397,35 @@ export const mutants = [
     edits: [
       { file: parking, search: 'AND key = ${head.key} AND epoch = ${head.epoch} FOR UPDATE', replace: 'AND key = ${head.key} FOR UPDATE' },
     ],
-    run: { project: 'integration', files: 'parking-fence', servers: ['postgres'] },
+    run: fences,
     caughtBy: /lost its lease/,
+  },
+  {
+    name: 'claim-ignores-lease',
+    defect: 'a key that is being retried is taken by another scheduler',
+    edits: [{ file: parking, search: 'AND (leased_until IS NULL OR leased_until < now()) AND group_name', replace: 'AND group_name' }],
+    run: simulation,
+    caughtBy: /calm: without any fault twice|attempts: .* something else was counted/,
+  },
+  {
+    name: 'no-backoff',
+    defect: 'a failed event is due again at once',
+    edits: [{ file: parking, search: "ELSE now() + ${delayMs ?? 0} * interval '1 ms' END", replace: 'ELSE now() END' }],
+    run: simulation,
+    caughtBy: /backoff: /,
+  },
+  {
+    name: 'silent-dead-letter',
+    defect: 'a dead letter is not announced',
+    edits: [
+      {
+        file: parking,
+        search: '    this.announce(tx, { id, group: event.group',
+        replace: '    if (attempts < 0) this.announce(tx, { id, group: event.group',
+      },
+    ],
+    run: simulation,
+    caughtBy: /announcements of/,
   },
   {
     name: 'replay-at-the-end',
@@ -447,5 +479,151 @@ export const mutants = [
     ],
     run: { project: 'unit', files: 'offset-tracker' },
     caughtBy: /lowest|open/,
+  },
+  {
+    name: 'returned-is-published',
+    defect: 'what RabbitMQ returns as unroutable counts as published, because it is confirmed too',
+    edits: [
+      {
+        file: 'src/messaging/transport/rabbitmq/rabbitmq.publisher.ts',
+        search: 'else if (entry.returned !== undefined) {',
+        replace: "else if (entry.returned === '') {",
+      },
+    ],
+    run: { project: 'unit', files: 'rabbitmq.publisher' },
+    caughtBy: /does not take a returned message for published/,
+  },
+  {
+    name: 'unconfirmed-is-published',
+    defect: 'RabbitMQ is not waited for',
+    edits: [
+      {
+        file: 'src/messaging/transport/rabbitmq/rabbitmq.publisher.ts',
+        search: '    } catch (error) {\n      this.unconfirmed.delete(entry);\n      if (error instanceof amqp',
+        replace:
+          '      this.confirmed(entry, null);\n    } catch (error) {\n      this.unconfirmed.delete(entry);\n      if (error instanceof amqp',
+      },
+    ],
+    run: { project: 'unit', files: 'rabbitmq.publisher' },
+    caughtBy: /before every message is confirmed|before it was confirmed/,
+  },
+  {
+    name: 'acknowledge-on-receipt',
+    defect: 'a message is acknowledged to RabbitMQ when it arrives',
+    edits: [
+      {
+        file: 'src/messaging/transport/rabbitmq/rabbitmq.queue-consumer.ts',
+        search: '    const { message, undeliverable } = delivery;\n',
+        replace: '    const { message, undeliverable } = delivery;\n    this.acknowledge(message);\n',
+      },
+      {
+        file: 'src/messaging/transport/rabbitmq/rabbitmq.queue-consumer.ts',
+        search: "if (settlement === 'settled') this.acknowledge(message);\n    else this",
+        replace: "if (settlement !== 'settled') this",
+      },
+    ],
+    run: { project: 'unit', files: 'rabbitmq.queue-consumer' },
+    caughtBy: /when it is settled, and not before/,
+  },
+  {
+    name: 'acknowledge-released',
+    defect: 'a message that was released is acknowledged to RabbitMQ',
+    edits: [
+      {
+        file: 'src/messaging/transport/rabbitmq/rabbitmq.queue-consumer.ts',
+        search: "if (settlement === 'settled') this.acknowledge(message);",
+        replace: "if (settlement === 'release') this.acknowledge(message);\n    if (settlement === 'settled') this.acknowledge(message);",
+      },
+    ],
+    run: { project: 'unit', files: 'rabbitmq.queue-consumer' },
+    caughtBy: /does not acknowledge a released message/,
+  },
+  {
+    name: 'group-sent-at-once',
+    defect: 'SQS gets several of a group in one batch, and may take a later one without an earlier one',
+    edits: [
+      {
+        file: 'src/messaging/transport/sqs/sqs.queue-sender.ts',
+        search: 'if (before) before.next = link;\n      else this.ready.push(link);',
+        replace: 'void before;\n      this.ready.push(link);',
+      },
+    ],
+    run: { project: 'unit', files: 'sqs.queue-sender' },
+    caughtBy: /one of a group at a time/,
+  },
+  {
+    name: 'stock-unlocked',
+    defect: 'two orders decide on the same stock at once',
+    edits: [
+      { file: 'src/modules/inventory/stock-table.ts', search: 'ORDER BY sku FOR UPDATE`', replace: 'ORDER BY sku`' },
+      { file: 'src/modules/inventory/stock-table.ts', search: ' AND reserved + line.quantity <= on_hand', replace: '' },
+    ],
+    run: { project: 'integration', files: 'inventory', servers: ['postgres'] },
+    caughtBy: /G6/,
+  },
+  {
+    name: 'payment-guard-unread',
+    defect: 'a charge of an order that was cancelled meanwhile is kept',
+    edits: [
+      {
+        file: 'src/modules/payment/payment.service.ts',
+        search: '    if (await isCancelled(this.database.prisma, orderId)) return this.giveBack(orderId); // D\n    const { reference }',
+        replace: '    const { reference }',
+      },
+    ],
+    run: { project: 'integration', files: 'payment', servers: ['postgres'] },
+    caughtBy: /keeps nothing/,
+  },
+  {
+    name: 'charge-key-per-attempt',
+    defect: 'each attempt charges under another idempotency key',
+    edits: [
+      {
+        file: 'src/modules/payment/payment.service.ts',
+        search: 'return this.gateway.charge({ idempotencyKey, orderId',
+        replace: 'return this.gateway.charge({ idempotencyKey: `${idempotencyKey}/${attempts}`, orderId',
+      },
+    ],
+    run: { project: 'integration', files: 'payment', servers: ['postgres'] },
+    caughtBy: /keeps nothing|charges once|idempotency key/,
+  },
+  {
+    name: 'idempotency-key-unclaimed',
+    defect: 'a repeated request makes a second order',
+    edits: [
+      {
+        file: 'src/modules/order/idempotency-keys.ts',
+        search: 'if (await this.insert(tx, key, request)) return undefined;',
+        replace: 'await this.insert(tx, key, request);\n    if (request.length > 0) return undefined;',
+      },
+    ],
+    run: { project: 'integration', files: 'order.spec', servers: ['postgres'] },
+    caughtBy: /twins|stored first answer/,
+  },
+  {
+    name: 'reused-key-accepted',
+    defect: 'another request under a used idempotency key gets the answer of the first',
+    edits: [
+      {
+        file: 'src/modules/order/idempotency-keys.ts',
+        search: 'if (stored.request !== request) throw new IdempotencyKeyReusedError();',
+        replace: 'void IdempotencyKeyReusedError;',
+      },
+    ],
+    run: { project: 'integration', files: 'order.spec', servers: ['postgres'] },
+    caughtBy: /key/,
+  },
+  {
+    name: 'outbox-outside-transaction',
+    defect: 'the event commits although the business change does not',
+    edits: [
+      {
+        file: outbox,
+        search: 'this.database.beforeCommit(tx, () => this.flush(tx, records));',
+        replace: 'this.database.beforeCommit(tx, () => this.flush(this.database.prisma, records));',
+      },
+    ],
+    run: { project: 'integration', files: 'commit-or-nothing', servers: ['postgres'] },
+    caughtBy: /never if it does not/,
   },
 ];

@@ -14,8 +14,15 @@ export const PLANS = [
 ] as const;
 export type Plan = (typeof PLANS)[number];
 
-/** What the broker does with an event. */
-export const KINDS = ['accepted', 'halted', 'parked', 'skipped'] as const;
+/** What the broker does with an event, and what the event's policy is should it refuse. */
+export const KINDS = [
+  'accepted', // takes it
+  'halted', // refuses it until mended; its key waits
+  'parked', // refuses it; its key steps aside
+  'skipped', // refuses it; it steps aside alone
+  'parkable', // takes it, and would have its key step aside
+  'skippable', // takes it, and would have it step aside alone
+] as const;
 
 export const FAULTS = [
   'kill', // a process dies; another one starts later
@@ -61,23 +68,26 @@ export interface History {
   readonly operator: readonly ('replay' | 'discard' | 'edit')[];
 }
 
+/** Histories get longer on request: see docs/simulation.md. */
+const MOST_EVENTS = Number(process.env['SIMULATION_EVENTS'] ?? 6);
+
 const weighted = <T extends string>(of: readonly T[], usual: T, weight: number): fc.Arbitrary<T> =>
   fc.oneof({ weight, arbitrary: fc.constant(usual) }, { weight: 10 - weight, arbitrary: fc.constantFrom(...of) });
 
 export const histories: fc.Arbitrary<History> = fc.record({
   seed: fc.nat(0xffffffff),
   broker: fc.constantFrom('log' as const, 'log' as const, 'queue' as const, 'queue' as const, 'postgres' as const),
-  instances: fc.constantFrom(1, 2, 2, 3),
+  instances: fc.constantFrom(1, 2, 2, 2, 3),
   latencyMs: fc.constantFrom(1, 5, 40),
   events: fc.array(
     fc.record({
       at: fc.nat(30).map((n) => n * 100),
       key: fc.nat(2),
       plan: weighted(PLANS, 'ok', 5),
-      kind: weighted(KINDS, 'accepted', 9),
+      kind: weighted(KINDS, 'accepted', 8),
       joined: fc.boolean(),
     }),
-    { minLength: 1, maxLength: 8 },
+    { minLength: 1, maxLength: MOST_EVENTS },
   ),
   faults: fc.array(
     fc.record({

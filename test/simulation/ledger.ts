@@ -12,9 +12,12 @@ export interface CommittedEvent {
   readonly plan: string;
 }
 
+/** What became of one event in one group since it came, or since it was replayed last. */
 interface Attempts {
   failures: number;
-  most: number;
+  /** By attempt, when its first failure was. */
+  readonly failedAt: Map<number, number>;
+  readonly begun: Set<number>;
 }
 
 /** A promise that was broken, and where. */
@@ -29,12 +32,18 @@ export class Ledger {
   readonly order = new Map<string, CommittedEvent[]>();
   readonly published = new Set<string>();
   readonly steppedAside = new Map<string, string>();
+  /** Events that the broker has refused. */
+  readonly refused = new Set<string>();
   readonly handled = new Set<string>();
   readonly broken: string[] = [];
   readonly attempts = new Map<string, Attempts>();
   /** What a group has its dead letter for, by the event's id; an edited one goes by its own. */
   readonly originals = new Map<string, string>();
   readonly trace: string[] = [];
+  /** What kinds of things have come up, to see that the histories are worth their name. */
+  readonly happened = new Set<string>();
+  /** Attempts that were made more than once. */
+  readonly repeated: string[] = [];
   publishes = 0;
   calls = 0;
 
@@ -43,6 +52,7 @@ export class Ledger {
     private readonly brokerIsDatabase: boolean,
     private readonly now: () => number,
     private readonly consumed: (topic: string) => readonly string[],
+    private readonly leastDelay: (failures: number) => number,
   ) {
     storage.onCommit = (changes) => this.commit(changes);
   }
@@ -62,7 +72,10 @@ export class Ledger {
     this.note(`stored ${this.name(eventId)}`);
     const event = this.committed.get(eventId);
     if (!event) return this.breach(`invented: event ${eventId} was published and never committed`);
-    if (this.published.has(eventId)) return;
+    if (this.published.has(eventId)) {
+      this.happened.add('published again');
+      return;
+    }
     for (const earlier of this.order.get(orderOf(topic, key))?.slice(0, event.place) ?? [])
       if (!this.published.has(earlier.eventId) && this.steppedAside.get(earlier.eventId) !== 'skip')
         this.breach(`order at the broker: ${this.name(eventId)} came before ${this.name(earlier.eventId)}`);
@@ -81,21 +94,30 @@ export class Ledger {
       this.breach(
         `attempts: group ${group} is at attempt ${attempt} of ${this.name(original)}, which has failed ${count.failures} times; something else was counted`,
       );
-    count.most = Math.max(count.most, attempt);
+    if (count.begun.has(attempt)) this.repeated.push(`${group} attempt ${attempt} at ${this.name(original)}`);
+    count.begun.add(attempt);
+    const failedAt = count.failedAt.get(attempt - 1);
+    if (failedAt !== undefined && this.now() < failedAt + this.leastDelay(attempt - 1))
+      this.breach(
+        `backoff: group ${group} is at attempt ${attempt} of ${this.name(original)} ${Math.round(this.now() - failedAt)} ms after the one before`,
+      );
+    if (attempt > 1) this.happened.add('tried again');
     if (!ordered) return;
     for (const earlier of this.order.get(orderOf(event.topic, event.key))?.slice(0, event.place) ?? [])
       if (!this.handled.has(`${group} ${earlier.eventId}`) && !this.steppedAside.has(earlier.eventId))
         this.breach(`order in group ${group}: ${this.name(original)} was handled before ${this.name(earlier.eventId)} was through`);
   }
 
-  fail(group: string, eventId: string): void {
-    this.attemptsOf(group, eventId).failures++;
+  fail(group: string, eventId: string, attempt: number): void {
+    const count = this.attemptsOf(group, eventId);
+    count.failures++;
+    if (!count.failedAt.has(attempt)) count.failedAt.set(attempt, this.now());
   }
 
   attemptsOf(group: string, eventId: string): Attempts {
     const id = `${group} ${eventId}`;
     let found = this.attempts.get(id);
-    if (!found) this.attempts.set(id, (found = { failures: 0, most: 0 }));
+    if (!found) this.attempts.set(id, (found = freshAttempts()));
     return found;
   }
 
@@ -126,8 +148,10 @@ export class Ledger {
     const queued = changes
       .filter(({ table, before, after }) => table === 'queued_message' && !before && after)
       .map(({ after }) => after as Values);
-    for (const { table, after } of changes)
-      if (table === 'outbox_parked' && after) this.steppedAside.set(after['event_id'] as string, after['policy'] as string);
+    const aside = changes
+      .filter(({ table, before, after }) => table === 'outbox_parked' && !before && after)
+      .map(({ after }) => after as Values);
+    for (const row of aside.sort((a, b) => Number(a['id']) - Number(b['id']))) this.stepAside(row);
     for (const row of queued.sort((a, b) => Number(a['id']) - Number(b['id'])))
       this.store(row['event_id'] as string, row['topic'] as string, row['key'] as string);
     for (const { table, before, after } of changes) {
@@ -142,16 +166,21 @@ export class Ledger {
         this.note(
           `${group} dead letter ${this.name(eventId)}: ${String(after['state'])} (${String(after['reason'])}, ${String(after['attempts'])} attempts)`,
         );
+        this.happened.add(`dead letter ${String(after['state'])}`);
         if (after['state'] === 'open' && this.handled.has(`${group} ${eventId}`))
           this.breach(`dead letter: group ${group} gave up ${this.name(eventId)}, which it has handled`);
       }
       if (table === 'parked_event' && !before && after) {
         this.note(`${group} parked ${this.name(eventId)}`);
+        this.happened.add(row['attempts'] === 0 ? 'parked behind another' : 'parked after a failure');
         if (row['dead_letter_id'] !== null) {
           const letter = this.storage.all('dead_letter').find(({ id }) => id === row['dead_letter_id']);
           const original = (letter?.['event_id'] as string | undefined) ?? eventId;
-          if (original !== eventId) this.originals.set(`${group} ${eventId}`, original);
-          this.attempts.set(`${group} ${eventId}`, { failures: 0, most: 0 });
+          if (original !== eventId) {
+            this.originals.set(`${group} ${eventId}`, original);
+            this.happened.add('replayed with other data');
+          }
+          this.attempts.set(`${group} ${eventId}`, freshAttempts());
         }
       }
       if (table === 'outbox' && before && !after && !this.steppedAside.has(eventId)) {
@@ -165,6 +194,16 @@ export class Ledger {
     }
   }
 
+  private stepAside(row: Values): void {
+    const [eventId, topic, key, policy] = [row['event_id'], row['topic'], row['key'], row['policy']] as [string, string, string, string];
+    const follows =
+      policy === 'park' && (this.order.get(orderOf(topic, key)) ?? []).some((event) => this.steppedAside.get(event.eventId) === 'park');
+    this.steppedAside.set(eventId, policy);
+    this.note(`stepped aside: ${this.name(eventId)}`);
+    this.happened.add(`stepped aside by ${policy}`);
+    if (!follows && !this.refused.has(eventId)) this.breach(`stepped aside without a refusal: ${this.name(eventId)}`);
+  }
+
   /** How many effects each group has had of each event. */
   effects(): Map<string, number> {
     const effects = new Map<string, number>();
@@ -174,6 +213,10 @@ export class Ledger {
     }
     return effects;
   }
+}
+
+function freshAttempts(): Attempts {
+  return { failures: 0, failedAt: new Map(), begun: new Set() };
 }
 
 function orderOf(topic: string, key: string): string {

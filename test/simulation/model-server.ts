@@ -3,6 +3,7 @@ import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { compile, type Answer, type Compiled } from './postgres-model/compile.js';
+import { UnknownSqlError } from './postgres-model/parse.js';
 import { Blocked, migratedTables, ModelDatabaseError, Storage, Table, type Transaction, type Values } from './postgres-model/tables.js';
 import type { SimulatedProcess, VirtualTime } from './virtual-time.js';
 
@@ -33,6 +34,10 @@ export class ModelServer {
   /** Answers of COMMIT that are lost on the way, although the commit took place. */
   loseCommits = 0;
   latencyMs = 1;
+  /** How often a statement had to wait for another transaction. */
+  waits = 0;
+  /** A statement came that the model does not understand. */
+  onUnknown: (error: UnknownSqlError) => void = () => undefined;
 
   constructor(
     private readonly time: VirtualTime,
@@ -166,9 +171,11 @@ export class ModelServer {
         resolve(result);
       } catch (error) {
         this.storage.takeBack(tx);
+        if (error instanceof UnknownSqlError) this.onUnknown(error);
         if (!(error instanceof Blocked)) return end(error as Error);
         for (let link: Transaction | undefined = error.holder; link; link = link.waitsFor)
           if (link === tx) return end(new ModelDatabaseError('40P01', 'deadlock detected'));
+        this.waits++;
         tx.waitsFor = error.holder;
         this.waiting.push({ holder: error.holder, again: attempt });
         if (!deadline) {

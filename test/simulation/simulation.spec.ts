@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { histories, type History } from './history.js';
+import { FAULTS, histories, type History } from './history.js';
 import { simulate } from './simulation.js';
 
 /** Histories that once broke a promise; they are played before all others. */
@@ -12,9 +12,30 @@ const REGRESSIONS = fileURLToPath(new URL('./regressions/', import.meta.url));
 const SHRINK_MS = 45_000;
 const LONGEST_MS = 24 * 3_600_000;
 
-// How many histories, from which seed: see test/simulation/README.md.
+// How many histories, from which seed: see docs/simulation.md.
 const wanted = Number(process.env['SIMULATION_HISTORIES'] ?? 10_000);
 const seed = Number(process.env['SIMULATION_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+
+/** What must have come up in a thousand histories, or they prove little. */
+const MUST_HAPPEN = [
+  ...FAULTS,
+  'tried again',
+  'parked after a failure',
+  'parked behind another',
+  'dead letter open',
+  'dead letter replaying',
+  'dead letter replayed',
+  'dead letter discarded',
+  'replayed with other data',
+  'stepped aside by park',
+  'stepped aside by skip',
+  'published again',
+  'delivered again',
+  'handled by two at once',
+  'waited for a lock',
+  'frozen past its leases',
+  'came back after its time, and was refused',
+];
 
 describe('simulated histories of the messaging core', () => {
   for (const name of readdirSync(REGRESSIONS).filter((file) => file.endsWith('.json')))
@@ -26,8 +47,11 @@ describe('simulated histories of the messaging core', () => {
     `keep every promise in ${wanted} histories of chance`,
     async () => {
       let steps = 0;
+      const counts = new Map<string, number>();
       const property = fc.asyncProperty(histories, async (history) => {
-        steps += (await simulate(history)).steps;
+        const outcome = await simulate(history);
+        steps += outcome.steps;
+        for (const thing of outcome.happened) counts.set(thing, (counts.get(thing) ?? 0) + 1);
       });
       const found = await fc.check(property, { numRuns: wanted, seed, endOnFailure: true });
       if (found.failed) {
@@ -41,6 +65,9 @@ describe('simulated histories of the messaging core', () => {
       }
       expect(found.numRuns).toBe(wanted);
       expect(steps / wanted).toBeGreaterThan(100);
+      if (wanted >= 1000) expect(MUST_HAPPEN.filter((thing) => (counts.get(thing) ?? 0) < wanted / 1000)).toEqual([]);
+      if (process.env['SIMULATION_COUNTS'] !== undefined)
+        process.stderr.write(`${JSON.stringify(Object.fromEntries(counts), undefined, 2)}\n`);
     },
     LONGEST_MS,
   );

@@ -36,7 +36,10 @@ const TRANSACTION_TIMEOUT_MS = 1500;
 /** Once everything is mended, all must be quiet within so long. */
 const QUIET_MS = 180_000;
 const LEASE_MS = 10_000;
+const LANES = 3;
 const MAX_ATTEMPTS = 3;
+const BASE_DELAY_MS = 100;
+const MAX_DELAY_MS = 1000;
 /** Answers that are on their way when all is quiet arrive within so long. */
 const SETTLING_MS = 300;
 
@@ -64,11 +67,20 @@ interface Instance {
   readonly lifecycle: MessagingLifecycle;
 }
 
+interface Call {
+  readonly process: SimulatedProcess | undefined;
+  readonly group: string;
+  readonly eventId: string;
+  readonly attempt: number;
+}
+
 export interface Outcome {
   readonly steps: number;
   readonly ms: number;
   readonly calls: number;
   readonly trace: readonly string[];
+  /** The kinds of things that came up. */
+  readonly happened: ReadonlySet<string>;
 }
 
 /**
@@ -90,9 +102,9 @@ class Simulation {
   private readonly listeners = new Map<string, Set<{ process: SimulatedProcess; callback: () => void }>>();
   private readonly failures = new Map<string, number>();
   /** Handlers that have neither ended nor been told to. */
-  private readonly underWay = new Set<{ process: SimulatedProcess | undefined; group: string; eventId: string }>();
+  private readonly underWay = new Set<Call>();
   /** These, and those that go on all the same. */
-  private readonly going = new Set<{ process: SimulatedProcess | undefined }>();
+  private readonly going = new Set<Call>();
   private mended = false;
   /** What an operator is about to set. */
   private paused: boolean | undefined;
@@ -104,12 +116,14 @@ class Simulation {
     this.time = new VirtualTime(this.random);
     this.server = new ModelServer(this.time, this.random, TRANSACTION_TIMEOUT_MS);
     this.server.latencyMs = history.latencyMs;
+    this.server.onUnknown = (error) => this.ledger.breach(error.message);
     this.broker = history.broker === 'postgres' ? undefined : new ModelBroker(this.time, this.random, history.broker);
     this.ledger = new Ledger(
       this.server.storage,
       !this.broker,
       () => this.time.now,
       (topic) => GROUPS.filter((group) => group.topic === topic).map(({ group }) => group),
+      (failures) => Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** (failures - 1)) / 2,
     );
     if (this.broker) {
       this.broker.onStored = ({ eventId, topic, key }) => this.ledger.store(eventId, topic, key);
@@ -140,7 +154,10 @@ class Simulation {
       throw new BrokenPromiseError(
         `${this.ledger.broken.slice(0, 5).join('\n')}\n\nWhat happened:\n${this.ledger.trace.slice(-150).join('\n')}`,
       );
-    return { steps: this.time.steps, ms: this.time.now, calls: this.ledger.calls, trace: this.ledger.trace };
+    const { happened, calls, trace } = this.ledger;
+    if (this.server.waits > 0) happened.add('waited for a lock');
+    if ((this.broker?.redeliveries ?? 0) > 0) happened.add('delivered again');
+    return { steps: this.time.steps, ms: this.time.now, calls, trace, happened };
   }
 
   private start(index: number): void {
@@ -149,12 +166,12 @@ class Simulation {
       const config: Config = {
         ...settings,
         instance: process.name,
-        outbox: { ...settings.outbox, lanes: 4, leaseMs: LEASE_MS, pollIntervalMs: 2000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
+        outbox: { ...settings.outbox, lanes: LANES, leaseMs: LEASE_MS, pollIntervalMs: 2000, batchSize: 4, maxAttempts: MAX_ATTEMPTS },
         consumers: {
           ...settings.consumers,
           maxAttempts: MAX_ATTEMPTS,
-          baseDelayMs: 100,
-          maxDelayMs: 1000,
+          baseDelayMs: BASE_DELAY_MS,
+          maxDelayMs: MAX_DELAY_MS,
           handlerTimeoutMs: HANDLER_TIMEOUT_MS,
           concurrency: 4,
           maxInFlight: 8,
@@ -171,7 +188,7 @@ class Simulation {
           namespace: 'simulated',
           postgres: { leaseMs: LEASE_MS },
           instance: process.name,
-          lanes: 4,
+          lanes: LANES,
           logger,
           database: pool,
           notifications,
@@ -265,8 +282,8 @@ class Simulation {
       void instance.database
         .transaction(async (tx) => {
           for (const [offset, { key, plan, kind }] of joined.entries()) {
-            const eventClass = kind === 'parked' ? ThingParked : kind === 'skipped' ? ThingSkipped : ThingHappened;
-            const text = kind === 'accepted' ? plan : `${plan} refused`;
+            const eventClass = kind.startsWith('park') ? ThingParked : kind.startsWith('skip') ? ThingSkipped : ThingHappened;
+            const text = kind === 'halted' || kind === 'parked' || kind === 'skipped' ? `${plan} refused` : plan;
             instance.outbox.emit(tx, Object.assign(new eventClass(), { key: `key ${key}`, n: index + offset, plan: text }));
           }
           await new Promise((resolve) => setTimeout(resolve, this.random() * 20));
@@ -277,7 +294,9 @@ class Simulation {
   }
 
   private refused(eventId: string, payload: Buffer): boolean {
-    return !this.mended && this.ledger.committed.has(eventId) && payload.includes(' refused"');
+    const refused = !this.mended && payload.includes(' refused"');
+    if (refused) this.ledger.refused.add(eventId);
+    return refused;
   }
 
   private async handle(outbox: Outbox, ordered: boolean, event: EventEnvelope<ThingHappened>, context: ConsumeContext): Promise<void> {
@@ -285,7 +304,9 @@ class Simulation {
     const plan = event.data.plan.split(' ')[0];
     const name = `${group} ${event.id}`;
     this.ledger.begin(group, ordered, event.id, attempt);
-    const call = { process: this.time.process(), group, eventId: event.id };
+    const call = { process: this.time.process(), group, eventId: event.id, attempt };
+    for (const other of this.going)
+      if (other.group === group && other.eventId === event.id) this.ledger.happened.add('handled by two at once');
     this.underWay.add(call);
     this.going.add(call);
     context.signal.addEventListener('abort', () => this.underWay.delete(call));
@@ -311,7 +332,7 @@ class Simulation {
     const before = this.failures.get(name) ?? 0;
     const fail = (): void => {
       this.failures.set(name, before + 1);
-      this.ledger.fail(group, event.id);
+      this.ledger.fail(group, event.id, context.attempt);
     };
     if ((plan === 'fail1' && before < 1) || (plan === 'fail2' && before < 2) || (plan === 'poison' && !this.mended)) {
       fail();
@@ -327,15 +348,18 @@ class Simulation {
     }
     if (plan === 'slow') await nap(HANDLER_TIMEOUT_MS * 0.5);
     if (plan === 'plain') return;
+    const late = context.signal.aborted;
     try {
       await context.once(async (tx) => {
         await tx.$executeRaw`INSERT INTO effect (group_name, event_id, key) VALUES (${group}, ${event.id}, ${event.partitionkey})`;
         if (plan === 'chain' && ordered)
           outbox.emit(tx, Object.assign(new ReplySent(), { key: event.partitionkey, n: event.data.n, plan: 'ok' }));
       });
+      if (late) this.ledger.breach(`late: group ${group} committed an effect of ${this.ledger.name(event.id)} after its time`);
     } catch (error) {
+      if (late) this.ledger.happened.add('came back after its time, and was refused');
       // What the database's absence ends is no failure of the event.
-      if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id);
+      if (!isDatabaseUnavailable(error) && !context.signal.aborted) this.ledger.fail(group, event.id, context.attempt);
       throw error;
     }
   }
@@ -344,6 +368,7 @@ class Simulation {
     const { time, server, broker } = this;
     const index = target % this.history.instances;
     const instance = this.instances[index];
+    this.ledger.happened.add(kind);
     this.ledger.note(`fault: ${kind} ${instance?.process.name ?? ''} ${ms} ms`);
     switch (kind) {
       case 'kill':
@@ -390,17 +415,18 @@ class Simulation {
 
   private kill(process: SimulatedProcess): void {
     process.dead = true;
-    for (const calls of [this.underWay, this.going]) for (const call of calls) if (call.process === process) calls.delete(call as never);
+    for (const calls of [this.underWay, this.going]) for (const call of calls) if (call.process === process) calls.delete(call);
     // What it has sent already still arrives.
     this.time.schedule(this.history.latencyMs * 2, () => this.server.abandon(process), undefined);
     this.broker?.lost(process);
   }
 
   private freeze(process: SimulatedProcess, ms: number): void {
+    if (ms > LEASE_MS) this.ledger.happened.add('frozen past its leases');
     process.frozenUntil = Math.max(process.frozenUntil, this.time.now + ms);
     // A handler that stood still with its process is out of time when that goes on.
     if (ms >= HANDLER_TIMEOUT_MS / 2)
-      for (const call of this.underWay) if (call.process === process) this.ledger.fail(call.group, call.eventId);
+      for (const call of this.underWay) if (call.process === process) this.ledger.fail(call.group, call.eventId, call.attempt);
     this.server.frozen(process);
     this.broker?.lost(process);
   }
@@ -604,6 +630,9 @@ class Simulation {
         (this.broker || GROUPS.some(({ topic }) => topic === event.topic))
       )
         ledger.breach(`lost: ${ledger.name(event.eventId)} was never published`);
+    const announced = [...ledger.committed.values()].filter(({ topic }) => topic.endsWith('.DLT')).length;
+    const letters = storage.all('dead_letter').length;
+    if (announced < letters) ledger.breach(`dead letter: ${announced} announcements of ${letters}`);
     const effects = ledger.effects();
     for (const [id, count] of effects) if (count > 1) ledger.breach(`effects: ${count} of ${id}`);
     for (const [, eventId = ''] of [...effects.keys()].map((id) => id.split(' ')))
@@ -625,6 +654,8 @@ class Simulation {
     const published = ledger.published.size;
     if (this.broker && ledger.publishes !== published)
       ledger.breach(`calm: ${ledger.publishes} publishes of ${published} events, without any fault`);
+    if (this.broker?.redeliveries === 0 && ledger.repeated.length > 0)
+      ledger.breach(`calm: without any fault twice: ${ledger.repeated.join(', ')}`);
   }
 
   private consumable(topic: string): { eventId: string }[] {

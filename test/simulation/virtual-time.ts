@@ -68,6 +68,7 @@ export class VirtualTime {
   async until(condition: () => boolean, moment: number): Promise<boolean> {
     for (;;) {
       await new Promise<void>((resolve) => realSetImmediate(resolve));
+      this.current = undefined;
       if (condition()) return true;
       const entry = this.pop();
       if (!entry || entry.at > moment) {

@@ -785,7 +785,7 @@ class Compiler {
   }
 
   private refuse(what: string): never {
-    throw new UnknownSqlError(`the model of PostgreSQL does not know ${what} in: ${this.sql}`);
+    throw new UnknownSqlError(`the model of PostgreSQL does not know ${what}; teach it in test/simulation/postgres-model: ${this.sql}`);
   }
 }
 

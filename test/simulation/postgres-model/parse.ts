@@ -539,7 +539,7 @@ class Reader {
 
   private refuse(token = this.peek()): never {
     throw new UnknownSqlError(
-      `the model of PostgreSQL does not know ${JSON.stringify(token.text || 'the end')} (token ${this.at}) in: ${this.sql}`,
+      `the model of PostgreSQL does not know ${JSON.stringify(token.text || 'the end')} (token ${this.at}); teach it in test/simulation/postgres-model: ${this.sql}`,
     );
   }
 }
