@@ -8,7 +8,7 @@ import { startTestServers, stopTestServers, testEnvironment } from './test-serve
 
 /** @typedef {import('./test-servers.mjs').TestServer} TestServer */
 
-const PROJECTS_WITHOUT_SERVERS = ['unit', 'architecture'];
+const PROJECTS_WITHOUT_SERVERS = ['unit', 'simulation', 'architecture'];
 
 /**
  * Everything that `npm test` does; resolves to the exit code.

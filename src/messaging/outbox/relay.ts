@@ -38,8 +38,11 @@ export class Relay {
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
-  /** Lanes are new here, and what is held in them is not known yet. */
-  private holdsAreStale = false;
+  /** Counts the changes of lanes, and which of them `holds` and `parked` were read after. */
+  private laneChanges = 0;
+  private holdsReadAt = -1;
+  /** Counts what this relay itself holds and parks. */
+  private holdChanges = 0;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
   private stopping = false;
@@ -65,7 +68,7 @@ export class Relay {
       leaseMs: settings.config.outbox.leaseMs,
       logger,
       onChange: () => {
-        this.holdsAreStale = true;
+        this.laneChanges++;
         this.wake();
       },
     });
@@ -189,9 +192,12 @@ export class Relay {
         if (trouble) throw trouble;
         if (ahead.error) throw ahead.error;
         if (this.stopping) break;
-        // A key of which a row was left behind, held, parked or skipped over must not be overtaken by what was read ahead.
+        // A key of which a row was left behind, held, parked or skipped over is read anew from its head: what was read ahead leaves that row out.
         const stopped = stoppedKeys(rows, done);
-        rows = (ahead.value ?? []).filter((row) => !stopped.has(heldKeyOf(row)) && !this.parked.has(heldKeyOf(row)));
+        rows = (ahead.value ?? []).filter((row) => {
+          const key = heldKeyOf(row);
+          return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);
+        });
       }
     } finally {
       await deleting;
@@ -257,6 +263,7 @@ export class Relay {
     const policy = policyOf(row.type);
     const fields = { eventId: row.eventId, topic: row.topic, type: row.type, key: row.key, attempt: attempts, err: error };
     this.metrics.publishFailures.inc({ kind: 'message' });
+    this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
       const moved = await this.table.park(row, policy, error.message, this.settings.instance);
       this.logger.error({ ...fields, policy, rows: moved }, 'the broker refuses an event; it is out of the way in outbox_parked');
@@ -283,32 +290,29 @@ export class Relay {
     await this.table.unhold(key);
   }
 
+  /** The lanes to read now. Whoever had them before may have held or parked keys of theirs: that is read first. */
+  private async lanesToRead(): Promise<number[]> {
+    const lanes = this.leases.owned();
+    if (this.holdsReadAt < this.laneChanges) await this.refreshHolds();
+    return lanes;
+  }
+
   /** Keys that must not be read now. A hold that has run out lets its key's first row through; the rest follow once it is done. */
   private heldKeys(): string[] {
     const now = performance.now();
     return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];
   }
 
-  /** The lanes of this instance, once it is known which of their keys are held: one that is not left out would be overtaken. */
-  private async lanesToRead(): Promise<number[]> {
-    while (this.holdsAreStale) {
-      this.holdsAreStale = false;
-      try {
-        await this.refreshHolds();
-      } catch (error) {
-        this.holdsAreStale = true;
-        throw error;
-      }
-    }
-    return this.leases.owned();
-  }
-
   private async refreshHolds(): Promise<void> {
+    const { holdChanges, laneChanges } = this;
     const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
     const now = performance.now();
     for (const { held: key, attempts, waitMs } of held) if (!this.holds.has(key)) this.holds.set(key, { attempts, until: now + waitMs });
-    for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
-    this.parked = new Set(parked);
+    // What was held or parked here while the answer was under way is not in it.
+    const complete = holdChanges === this.holdChanges;
+    if (complete) for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
+    this.parked = new Set(complete ? parked : [...this.parked, ...parked]);
+    this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
   }
 
   private async idle(ms = Infinity, deaf = false): Promise<void> {
