@@ -112,9 +112,9 @@ describe('docs/operations.md', () => {
     expect(entries.length).toBeGreaterThan(7);
     const wrong = entries.flatMap((entry) => {
       const [title = ''] = entry.split('\n');
-      const quotes = [...(/^Prints .*$/m.exec(entry)?.[0] ?? '').matchAll(/`([^`]* [^`]*)`/g)].map(([, quote = '']) =>
-        quote.replace(/…$/, ''),
-      );
+      const quotes = [...(/^Prints .*$/m.exec(entry)?.[0] ?? '').matchAll(/`([^`]*)`/g)]
+        .map(([, quote = '']) => quote.replace(/…$/, ''))
+        .filter((quote) => quote.includes(' '));
       if (quotes.length === 0) return [`${title} quotes nothing`];
       return quotes.filter((quote) => !source.includes(quote)).map((quote) => `${title}: ${quote}`);
     });

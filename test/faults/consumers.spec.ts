@@ -176,28 +176,36 @@ fault('C9', 'a handler that hangs is ended by its time-out, its slot is free, an
   ),
 );
 
-fault('C10', 'SIGTERM lets the handler end, commits, acknowledges, and exits with 0', { timeoutMs: 120_000 }, (broker) =>
-  RunningShop.with(broker, {}, async (shop) => {
-    const app = await shop.start();
-    const id = await shop.place(app, 'tok_slow'); // its charge is booked at once and answered after three seconds
-    const charges = (): Promise<unknown[]> => shop.database.query('SELECT 1 FROM sandbox_ledger_entry');
-    await eventually(async () => expect(await charges()).toHaveLength(1));
-    expect(await shop.database.query('SELECT 1 FROM payment')).toEqual([]); // the handler is in the middle
-    expect(await app.end('SIGTERM')).toBe(0);
-    expect(await shop.database.query('SELECT status FROM payment')).toEqual([{ status: 'captured' }]);
-    expect(app.output).toContain('"complete":true');
-    const after = await shop.start();
-    await shop.ends(after, id, 'confirmed');
-    await shop.expectHealed(after);
-    expect(after.output).not.toMatch(/"consumer":"CapturePaymentWhenStockReserved"/); // it was acknowledged: nobody did it again
-  }),
+fault(
+  'C10',
+  'SIGTERM lets the handler end, commits, acknowledges, and exits with 0',
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
+  (broker) =>
+    RunningShop.with(broker, {}, async (shop) => {
+      const app = await shop.start();
+      const id = await shop.place(app, 'tok_slow'); // its charge is booked at once and answered after three seconds
+      const charges = (): Promise<unknown[]> => shop.database.query('SELECT 1 FROM sandbox_ledger_entry');
+      await eventually(async () => expect(await charges()).toHaveLength(1));
+      expect(await shop.database.query('SELECT 1 FROM payment')).toEqual([]); // the handler is in the middle
+      expect(await app.end('SIGTERM')).toBe(0);
+      expect(await shop.database.query('SELECT status FROM payment')).toEqual([{ status: 'captured' }]);
+      expect(app.output).toContain('"complete":true');
+      const after = await shop.start();
+      await shop.ends(after, id, 'confirmed');
+      await shop.expectHealed(after);
+      expect(after.output).not.toMatch(/"consumer":"CapturePaymentWhenStockReserved"/); // it was acknowledged: nobody did it again
+    }),
 );
 
-fault('C11', 'a crash before or after the commit of an effect lets it happen once', { timeoutMs: 120_000 }, (broker) =>
-  RunningShop.with(broker, {}, async (shop) => {
-    for (const failpoint of ['consumer.beforeCommit', 'consumer.afterCommit']) await shop.startAndDieAt(failpoint, 'kill', { orders: 3 });
-    await shop.expectHealed(await shop.start());
-  }),
+fault(
+  'C11',
+  'a crash before or after the commit of an effect lets it happen once',
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
+  (broker) =>
+    RunningShop.with(broker, {}, async (shop) => {
+      for (const failpoint of ['consumer.beforeCommit', 'consumer.afterCommit']) await shop.startAndDieAt(failpoint, 'kill', { orders: 3 });
+      await shop.expectHealed(await shop.start());
+    }),
 );
 
 fault(

@@ -49,7 +49,7 @@ fault(
     }),
 );
 
-fault('D2', 'a crash between dead letter and acknowledgement leaves one', { timeoutMs: 120_000 }, (broker) =>
+fault('D2', 'a crash between dead letter and acknowledgement leaves one', { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 }, (broker) =>
   RunningShop.with(broker, { RETRY_MAX_ATTEMPTS: '1' }, async (shop) => {
     await shop.startAndDieAt('deadLetter.afterWrite', 'kill', { token: 'tok_broken', orders: 1 });
     expect(await shop.database.query('SELECT attempts FROM dead_letter')).toEqual([{ attempts: 1 }]);

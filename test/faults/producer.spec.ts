@@ -70,7 +70,7 @@ fault('P1', 'a crash at any place of the relay, by exit and by kill, one after t
 fault(
   'P2',
   'a crash before the commit leaves neither order nor event, and the client that asks again gets one',
-  { timeoutMs: 120_000 },
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
   (broker) =>
     RunningShop.with(broker, {}, async (shop) => {
       await shop.startAndDieAt('order.beforeCommit', 'kill', { env: { ROLES: 'http' } });

@@ -95,7 +95,7 @@ const stateOf = (relay: AppProcess): string =>
 fault(
   'P11',
   'a relay that was frozen past its lease comes back and neither loses nor reorders anything',
-  { timeoutMs: 120_000 },
+  { slow: ['rabbitmq', 'sqs'], timeoutMs: 120_000 },
   (broker) =>
     withRelays(broker, async ({ seen, start, emit, owners, world }) => {
       const frozen = await start();
@@ -161,7 +161,7 @@ fault(
   { slow: true, timeoutMs: 300_000 },
   (broker) =>
     withRelays(broker, async ({ seen, start, world }) => {
-      const total = broker === 'sqs' ? 2000 : 10_000;
+      const total = broker === 'sqs' ? 2000 : 5000;
       await world.database.query(
         `INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
        SELECT n % 16, e.id, 'commerce.order', 'commerce.order.placed', e.key,
