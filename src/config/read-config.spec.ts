@@ -38,10 +38,10 @@ describe('readConfig', () => {
           ssl: false,
         },
         rabbitmq: { queuesPerGroup: 8, deliveryLimit: 200, confirmTimeoutMs: 10_000, heartbeatSeconds: 10 },
-        sqs: { endpoint: undefined, anyCredentials: false, visibilityTimeoutSeconds: 30, maxReceiveCount: 200 },
-        postgres: { leaseMs: 10_000 },
+        sqs: { endpoint: undefined, anyCredentials: false, visibilityTimeoutSeconds: 10, maxReceiveCount: 200 },
+        postgres: { leaseMs: 6000 },
       },
-      outbox: { lanes: 16, leaseMs: 10_000, pollIntervalMs: 1000, batchSize: 500, maxAttempts: 10 },
+      outbox: { lanes: 16, leaseMs: 6000, pollIntervalMs: 1000, batchSize: 500, maxAttempts: 10 },
       consumers: {
         maxAttempts: 5,
         baseDelayMs: 500,
