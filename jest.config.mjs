@@ -15,6 +15,7 @@ export default {
   maxWorkers: 2,
   projects: [
     project('unit', ['src/**/*.spec.ts']),
+    project('simulation', ['test/simulation/**/*.spec.ts']),
     project('architecture', ['test/architecture/**/*.spec.ts']),
     project('support', ['test/support/**/*.spec.ts']),
     project('conformance', ['test/conformance/**/*.spec.ts']),

@@ -16,6 +16,10 @@ const EXIT_LIMIT_MS = 60_000;
  * @property {number} failed tests, and suites that could not run
  * @property {number} skipped
  * @property {string[]} problems what failed besides tests
+ * @property {TestOutcome[]} tests
+ *
+ * @typedef {{ file: string, name: string, status: string }} TestOutcome one test: its file in the project, its full name, and
+ *   passed, failed or pending
  */
 
 /**
@@ -70,9 +74,12 @@ async function jestEnds(args, env, results, interrupted) {
 
 /** @param {string} file @param {string | 0} end @returns {JestResult} */
 function readResults(file, end) {
-  if (!fs.existsSync(file)) return { passed: 0, failed: 1, skipped: 0, problems: [`Jest gave no results and ${end || 'ended well'}`] };
+  if (!fs.existsSync(file))
+    return { passed: 0, failed: 1, skipped: 0, problems: [`Jest gave no results and ${end || 'ended well'}`], tests: [] };
   const results = JSON.parse(fs.readFileSync(file, 'utf8'));
-  const suites = /** @type {{ name: string, status: string, assertionResults: unknown[] }[]} */ (results.testResults);
+  const suites = /** @type {{ name: string, status: string, assertionResults: { fullName: string, status: string }[] }[]} */ (
+    results.testResults
+  );
   const problems = suites
     .filter(({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0)
     .map(({ name }) => `${path.relative(root, name)} could not run`);
@@ -84,5 +91,9 @@ function readResults(file, end) {
     failed: failed + (unexplained ? 1 : 0),
     skipped: Number(results.numPendingTests) + Number(results.numTodoTests),
     problems,
+    tests: suites.flatMap(({ name, assertionResults }) => {
+      const file = path.relative(root, name).replaceAll(path.sep, '/');
+      return assertionResults.map(({ fullName, status }) => ({ file, name: fullName, status }));
+    }),
   };
 }

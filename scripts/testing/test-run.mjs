@@ -8,10 +8,13 @@ import { startTestServers, stopTestServers, testEnvironment } from './test-serve
 
 /** @typedef {import('./test-servers.mjs').TestServer} TestServer */
 
-const PROJECTS_WITHOUT_SERVERS = ['unit', 'architecture'];
+const PROJECTS_WITHOUT_SERVERS = ['unit', 'simulation', 'architecture'];
 
-/** Everything that `npm test` does; resolves to the exit code. @param {string[]} args */
-export async function test(args) {
+/**
+ * Everything that `npm test` does; resolves to the exit code.
+ * @param {string[]} args @param {(tests: import('./jest-run.mjs').TestOutcome[]) => void} [onTests] is told what became of each test
+ */
+export async function test(args, onTests) {
   const options = testOptions(args, process.env);
   const interrupted = new AbortController();
   for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) process.on(name, () => interrupted.abort(name));
@@ -29,6 +32,7 @@ export async function test(args) {
       await runJest([...options.jest, ...selected(options.only)], testEnvironment(servers), interrupted.signal);
   await stopTestServers(servers);
   if (interrupted.signal.aborted || !jest) throw new Error(`Interrupted by ${interrupted.signal.reason}; all servers are stopped.`);
+  onTests?.(jest.tests);
 
   const absent = servers.filter(
     ({ name, server, failed }) => !server && (failed || name === 'postgres' || options.required.includes(name)),

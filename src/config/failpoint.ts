@@ -22,6 +22,11 @@ export function armFailpoint(failAt: string | undefined): void {
   armed = match ? { name: match[1] as string, action: (match[2] ?? 'kill') as 'exit' | 'kill', hits: Number(match[3] ?? 1) } : undefined;
 }
 
+/** Whether FAIL_AT names this place, for what has to be found out before it is passed. */
+export function isArmed(name: Failpoint): boolean {
+  return armed?.name === name;
+}
+
 /** Ends the process here when FAIL_AT names this place; never resolves then. */
 export function failpoint(name: Failpoint): Promise<void> | void {
   if (armed?.name !== name || --armed.hits > 0) return;

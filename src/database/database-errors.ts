@@ -10,9 +10,19 @@ export function isRetryableConflict(error: unknown): boolean {
   return chain(error).some((link) => link['code'] === 'P2034' || CONFLICTS.has(sqlState(link) ?? ''));
 }
 
+/** The transaction ran past its time: the work in it was slow, or the database did not answer. */
+export function isTransactionExpired(error: unknown): boolean {
+  return chain(error).some((link) => link['code'] === 'P2028' && /expired transaction|already closed/i.test(String(link['message'] ?? '')));
+}
+
 /** A lock was not to be had within the `lock_timeout` that the statement was given. */
 export function isLockTimeout(error: unknown): boolean {
   return chain(error).some((link) => sqlState(link) === '55P03');
+}
+
+/** PostgreSQL ended a statement at its `statement_timeout`: it waited for a lock, or was slow. */
+export function isStatementTimeout(error: unknown): boolean {
+  return chain(error).some((link) => sqlState(link) === '57014');
 }
 
 /**

@@ -69,6 +69,21 @@ export class Database implements OnModuleDestroy {
     return this.current.getStore();
   }
 
+  /** Whether PostgreSQL answers now; never rejects, and is over within the time. */
+  async answers(withinMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), withinMs)));
+    const answer = this.pool.query('SELECT 1').then(
+      () => true,
+      () => false,
+    );
+    try {
+      return await Promise.race([answer, tooLate]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** Runs as the transaction's last statements; a rejection rolls it back. */
   beforeCommit(tx: Transaction, hook: () => Promise<void>): void {
     this.hooksOf(tx).beforeCommit.push(hook);

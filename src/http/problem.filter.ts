@@ -1,6 +1,6 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { isDatabaseUnavailable, isRetryableConflict } from '../database/database-errors.js';
+import { isDatabaseUnavailable, isRetryableConflict, isStatementTimeout, isTransactionExpired } from '../database/database-errors.js';
 import type { Logger } from '../observability/logger.js';
 import { CORRELATION_HEADER } from './correlation.js';
 import { documentOf, documentOfStatus, PROBLEM_JSON, type ProblemDocument } from './problem-document.js';
@@ -36,7 +36,7 @@ export class ProblemFilter implements ExceptionFilter {
   private answerTo(error: unknown, request: FastifyRequest): Answer {
     if (error instanceof ProblemError) return { document: documentOf(error), headers: error.headers };
     const facts = { err: error, correlationId: request.id, method: request.method, route: request.routeOptions.url };
-    if (isDatabaseUnavailable(error) || isRetryableConflict(error)) {
+    if (isDatabaseUnavailable(error) || isRetryableConflict(error) || isTransactionExpired(error) || isStatementTimeout(error)) {
       this.logger.warn(facts, 'a request was refused because the database is not available');
       return { document: documentOfStatus(503), headers: { 'retry-after': '1' } };
     }

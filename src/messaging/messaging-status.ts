@@ -3,6 +3,7 @@ import { DatabasePool } from '../database/database-pool.js';
 import { Notifications } from '../database/notifications.js';
 import { Consumers, GROUPS_SUBJECT } from './consumer/consumers.js';
 import { OutboxTable } from './outbox/outbox-table.js';
+import { Relay } from './outbox/relay.js';
 import { measuresLag } from './transport/broker-adapter.js';
 import { BrokerConnection } from './transport/broker-connection.js';
 import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
@@ -36,6 +37,7 @@ export class MessagingStatus {
     private readonly declared: DeclaredSubscriptions,
     private readonly consumers: Consumers,
     private readonly broker: BrokerConnection,
+    private readonly relay: Relay,
   ) {
     this.table = new OutboxTable(database);
   }
@@ -99,6 +101,10 @@ export class MessagingStatus {
   /** @throws the reason why messaging cannot do its work */
   assertBroker(): void {
     this.broker.assertUsable();
+  }
+
+  assertRelaying(): void {
+    this.relay.assertLeasing();
   }
 
   assertConsuming(): void {

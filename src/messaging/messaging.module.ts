@@ -1,6 +1,5 @@
 import { Global, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
-import { randomUUIDv7 } from 'node:crypto';
 import { CONFIG, type Config } from '../config/config.js';
 import { DatabasePool } from '../database/database-pool.js';
 import { Notifications } from '../database/notifications.js';
@@ -9,8 +8,8 @@ import { ConsumerRegistry } from './consumer/consumer-registry.js';
 import { Consumers } from './consumer/consumers.js';
 import { DeadLetters } from './consumer/dead-letters.js';
 import { Inbox } from './consumer/inbox.js';
-import { DEAD_LETTER_ANNOUNCEMENT, Parking, type DeadLetterAnnouncement } from './consumer/parking.js';
-import { deadLetterTopicOf } from './messaging-topology.js';
+import { DEAD_LETTER_ANNOUNCEMENT, Parking } from './consumer/parking.js';
+import { announcement } from './dead-letter-announcement.js';
 import { MessagingLifecycle } from './messaging-lifecycle.js';
 import { MessagingSchedule } from './messaging-schedule.js';
 import { MessagingSettings } from './messaging-settings.js';
@@ -65,30 +64,3 @@ import { DeclaredSubscriptions } from './transport/declared-subscriptions.js';
   exports: [OutboxClient, WaybillTransport, Outbox, DeadLetters, MessagingStatus, MessagingLifecycle, ConsumerRegistry],
 })
 export class MessagingModule {}
-
-/** Tells others that there is a dead letter, without its data: that is for the operator's eyes. */
-function announcement(outbox: Outbox, settings: MessagingSettings): DeadLetterAnnouncement {
-  return (tx, letter) => {
-    const id = randomUUIDv7();
-    outbox.add(tx, {
-      eventId: id,
-      topic: deadLetterTopicOf(letter.topic),
-      type: 'waybill.dead_letter.recorded',
-      key: letter.key,
-      headers: {
-        'content-type': 'application/json',
-        ce_specversion: '1.0',
-        ce_id: id,
-        ce_source: settings.source,
-        ce_type: 'waybill.dead_letter.recorded',
-        ce_subject: letter.id,
-        ce_time: new Date().toISOString(),
-        ce_dataschema: 'urn:waybill:waybill.dead_letter.recorded:v1',
-        ce_partitionkey: letter.key,
-        ce_correlationid: letter.eventId,
-        ce_causationid: letter.eventId,
-      },
-      payload: Buffer.from(JSON.stringify(letter), 'utf8'),
-    });
-  };
-}

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { Metrics } from '../../src/observability/metrics.js';
-import { parse, projectFiles, read, ROOT, walkNodes } from './source-tree.js';
+import { parse, projectFiles, read, ROOT, typescriptFiles, walkNodes } from './source-tree.js';
 
 const PAGES = projectFiles().filter((file) => file.endsWith('.md'));
 
@@ -104,6 +104,21 @@ describe('docs/operations.md', () => {
     const routes = [...read('src/ops/ops.controller.ts').matchAll(/@(?:Get|Post)\('([^']+)'\)/g)].map(([, route = '']) => route);
     expect(routes.length).toBeGreaterThan(8);
     for (const route of routes) expect(page).toMatch(new RegExp(`ops '?${route.replaceAll(/:\w+/g, '[\\w$]+').replaceAll('/', '\\/')}`));
+  });
+
+  it('quotes in each entry of the runbook what the application prints', () => {
+    const source = typescriptFiles('src').map(read).join('\n');
+    const entries = page.slice(page.indexOf('## Runbook')).split('\n### ').slice(1);
+    expect(entries.length).toBeGreaterThan(7);
+    const wrong = entries.flatMap((entry) => {
+      const [title = ''] = entry.split('\n');
+      const quotes = [...(/^Prints .*$/m.exec(entry)?.[0] ?? '').matchAll(/`([^`]*)`/g)]
+        .map(([, quote = '']) => quote.replace(/…$/, ''))
+        .filter((quote) => quote.includes(' '));
+      if (quotes.length === 0) return [`${title} quotes nothing`];
+      return quotes.filter((quote) => !source.includes(quote)).map((quote) => `${title}: ${quote}`);
+    });
+    expect(wrong).toEqual([]);
   });
 
   it('has an entry for every alert', () => {

@@ -6,7 +6,7 @@ import type { EventEnvelope } from '../../src/messaging/index.js';
 import { MessageRejectedError, type IncomingMessage, type OutgoingMessage } from '../../src/messaging/transport/broker-adapter.js';
 import { brokersUnderTest, stopServers } from '../support/brokers-under-test.js';
 import { eventually, gate } from '../support/eventually.js';
-import { thing, THING, type ThingHappened } from '../support/things.js';
+import { eventMessage, thing, THING, type ThingHappened } from '../support/things.js';
 import { World, type Instance, type TestHandler } from '../support/world.js';
 
 type Thing = EventEnvelope<ThingHappened>;
@@ -396,27 +396,6 @@ function recorder(group: string, handle: (event: Thing, context: Parameters<Test
 
 function message(key: string, payload: Buffer, headers: Record<string, string>): OutgoingMessage {
   return { eventId: randomUUID(), topic: THING.topic, type: THING.type, key, headers, payload };
-}
-
-function eventMessage(key: string, n: number): OutgoingMessage {
-  const eventId = randomUUID();
-  return {
-    eventId,
-    topic: THING.topic,
-    type: THING.type,
-    key,
-    headers: {
-      'content-type': 'application/json',
-      ce_specversion: '1.0',
-      ce_id: eventId,
-      ce_source: 'urn:test',
-      ce_type: THING.type,
-      ce_subject: key,
-      ce_partitionkey: key,
-      ce_time: new Date().toISOString(),
-    },
-    payload: Buffer.from(JSON.stringify(thing(key, n))),
-  };
 }
 
 function withHeader(original: OutgoingMessage, name: string, value: string): OutgoingMessage {

@@ -26,6 +26,18 @@ export class AppProcess {
 
   /** Resolves once it is ready. */
   static async start(env: Readonly<Record<string, string>>, { timeoutMs = 60_000 } = {}): Promise<AppProcess> {
+    const app = await AppProcess.launch(env);
+    try {
+      await app.ready({ timeoutMs });
+    } catch (cause) {
+      app.child.kill('SIGKILL');
+      throw new Error(`the application did not become ready: ${(cause as Error).message}\n${app.output.slice(-4000)}`, { cause });
+    }
+    return app;
+  }
+
+  /** Starts it, and does not wait. */
+  static async launch(env: Readonly<Record<string, string>>): Promise<AppProcess> {
     const port = await freePort();
     const token = env['OPS_TOKEN'] ?? randomUUID();
     const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
@@ -42,24 +54,25 @@ export class AppProcess {
     });
     const app = new AppProcess(child, port, token);
     for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (app.output += text));
-    const ended = new Promise<never>((_resolve, reject) => {
-      child.once('exit', (code, signal) => reject(new Error(`the application ended with ${signal ?? `code ${code}`}`)));
-    });
-    try {
-      const ready = eventually(
-        async () => {
-          if (child.exitCode !== null || child.signalCode !== null) return;
-          const { status, body } = await app.get('/health/ready');
-          if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}`);
-        },
-        { timeoutMs, everyMs: 100 },
-      );
-      await Promise.race([ready, ended]);
-    } catch (cause) {
-      child.kill('SIGKILL');
-      throw new Error(`the application did not become ready: ${(cause as Error).message}\n${app.output.slice(-4000)}`, { cause });
-    }
     return app;
+  }
+
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  /** Resolves once it is ready; rejects as soon as it has ended. */
+  async ready({ timeoutMs = 60_000 } = {}): Promise<void> {
+    const answer = await eventually(
+      async () => {
+        if (this.hasEnded) return undefined;
+        const { status, body } = await this.get('/health/ready');
+        if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}`);
+        return status;
+      },
+      { timeoutMs, everyMs: 100 },
+    );
+    if (answer === undefined) throw new Error(`the application ended with ${this.child.exitCode ?? this.child.signalCode}`);
   }
 
   get(path: string): Promise<Answer> {
@@ -92,10 +105,15 @@ export class AppProcess {
     }
   }
 
+  /** Resolves with the exit code, or the signal, once it has ended. */
+  ended(): Promise<number | NodeJS.Signals | null> {
+    if (this.hasEnded) return Promise.resolve(this.child.exitCode ?? this.child.signalCode);
+    return new Promise((resolve) => this.child.once('exit', (code, by) => resolve(code ?? by)));
+  }
+
   /** Ends it and answers the exit code, or the signal that ended it. */
   async end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode ?? this.child.signalCode;
-    const ended = new Promise<number | NodeJS.Signals | null>((resolve) => this.child.once('exit', (code, by) => resolve(code ?? by)));
+    const ended = this.ended();
     this.child.kill(signal);
     return ended;
   }

@@ -63,6 +63,11 @@ export class World {
     private readonly env: Readonly<Record<string, string>>,
   ) {}
 
+  /** The prefix of what it has at the broker. */
+  get namespace(): string {
+    return this.env['BROKER_NAMESPACE'] as string;
+  }
+
   static async create(broker: BrokerName, env: Readonly<Record<string, string>> = {}, serverUrl?: string): Promise<World> {
     const database = await freshDatabase(serverUrl);
     const server = broker === 'postgres' ? {} : (await serverOf(broker)).env;

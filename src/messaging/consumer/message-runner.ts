@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { failpoint } from '../../config/failpoint.js';
-import { isDatabaseUnavailable } from '../../database/database-errors.js';
+import { isDatabaseUnavailable, isTransactionExpired } from '../../database/database-errors.js';
 import type { Database } from '../../database/database.js';
 import type { Logger } from '../../observability/logger.js';
 import type { Metrics } from '../../observability/metrics.js';
@@ -8,7 +8,7 @@ import { claimedId, claimedKey, claimedType, decode } from '../event/event-codec
 import type { EventEnvelope, WireEvent } from '../event/event-envelope.js';
 import { backoffMs } from '../transport/backoff.js';
 import type { IncomingMessage, Settlement } from '../transport/broker-adapter.js';
-import { attemptEvent, type AttemptOutcome } from './attempt.js';
+import { attemptEvent, HandlerTimeoutError, type AttemptOutcome } from './attempt.js';
 import type { ConsumerGroup, Handler } from './consumer-registry.js';
 import type { Inbox } from './inbox.js';
 import { KeyedExecutor } from './keyed-executor.js';
@@ -17,6 +17,7 @@ import { describe, dispositionOf, type RetrySettings } from './retry-policy.js';
 
 const OUTAGE_BASE_MS = 100;
 const OUTAGE_MAX_MS = 3000;
+const ANSWER_MS = 1000;
 
 export interface RunnerSettings extends RetrySettings {
   readonly handlerTimeoutMs: number;
@@ -86,10 +87,17 @@ export class MessageRunner {
       database,
       inbox,
     );
-    if (outcome.kind === 'failed' && isDatabaseUnavailable(outcome.error)) throw outcome.error;
+    if (outcome.kind === 'failed' && (await this.isOutage(outcome.error))) throw outcome.error;
     end({ outcome: outcome.kind });
     this.report(event, envelope, handler, attempt, outcome);
     return outcome;
+  }
+
+  /** A handler and its transaction also run out of time because the database says nothing any more. */
+  private async isOutage(error: unknown): Promise<boolean> {
+    if (isDatabaseUnavailable(error)) return true;
+    const ranOutOfTime = error instanceof HandlerTimeoutError || isTransactionExpired(error);
+    return ranOutOfTime && !(await this.parts.database.answers(ANSWER_MS));
   }
 
   /** An outage of the database is waited out here: it is no failure of the event. */

@@ -8,7 +8,8 @@ import { describe, dispositionOf, type RetrySettings } from './retry-policy.js';
 
 const LEASE_MS = 10_000;
 const RENEW_MS = 3000;
-const MOST_KEYS = 32;
+/** More than handlers of first attempts: what fails is often what waits for somebody outside, and holds nothing meanwhile. */
+const MOST_KEYS = 128;
 
 type LeasedKey = { group: string; topic: string; key: string; epoch: bigint };
 

@@ -60,7 +60,7 @@ export class SupervisedSubscription {
       this.changed = false;
       if (this.active && (this.died || this.wanted !== 'running')) await this.letGo();
       if (this.wanted === 'stopped') return;
-      if (this.wanted === 'paused') this.state = 'paused';
+      if (this.wanted === 'paused') this.pause();
       else if (!this.active) {
         await this.make();
         if (!this.active) {
@@ -70,6 +70,11 @@ export class SupervisedSubscription {
       }
       await this.wait();
     }
+  }
+
+  private pause(): void {
+    if (this.state !== 'paused') this.options.logger.info({ ...this.options.subscription }, 'paused by an operator: nothing is consumed');
+    this.state = 'paused';
   }
 
   private async make(): Promise<void> {

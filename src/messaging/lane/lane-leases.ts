@@ -27,6 +27,8 @@ export class LaneLeases {
   private timer: NodeJS.Timeout | undefined;
   private ticking: Promise<void> = Promise.resolve();
   private stopped = false;
+  /** Why the last renewal failed, for the operator. */
+  trouble: Error | undefined;
 
   constructor(
     private readonly database: DatabasePool,
@@ -66,7 +68,14 @@ export class LaneLeases {
 
   private tick(): Promise<void> {
     this.ticking = this.renew()
-      .catch((error: unknown) => this.options.logger.debug({ err: error, pool: this.options.pool }, 'leases could not be renewed'))
+      .then(
+        () => (this.trouble = undefined),
+        (error: unknown) => {
+          this.trouble = error as Error;
+          this.options.logger.debug({ err: error, pool: this.options.pool }, 'leases could not be renewed');
+        },
+      )
+      .then(() => undefined)
       .finally(() => {
         if (!this.stopped) this.timer = setTimeout(() => void this.tick(), this.options.leaseMs / TICKS_PER_LEASE);
       });

@@ -1,4 +1,5 @@
 import type { DatabasePool } from '../../database/database-pool.js';
+import { headersIn } from '../event/headers.js';
 import type { OutgoingMessage } from '../transport/broker-adapter.js';
 
 /** A row as the relay reads it. */
@@ -6,6 +7,8 @@ export interface OutboxRow extends OutgoingMessage {
   readonly lane: number;
   readonly id: string;
   readonly createdAt: Date;
+  /** Why it can never be published, if so: it was not written by the outbox. */
+  readonly fault?: string;
 }
 
 interface RawRow {
@@ -23,6 +26,11 @@ interface RawRow {
 /** Names a key of a topic in the lists of held keys. Topics hold no colon. */
 export function heldKeyOf(row: { topic: string; key: string }): string {
   return `${row.topic}:${row.key}`;
+}
+
+/** The topic in such a name. */
+export function topicOf(held: string): string {
+  return held.slice(0, held.indexOf(':'));
 }
 
 /** The relay's statements. */
@@ -51,7 +59,7 @@ export class OutboxTable {
       topic: row.topic,
       type: row.type,
       key: row.key,
-      headers: JSON.parse(row.headers) as Record<string, string>,
+      ...headersOf(row.headers),
       payload: Buffer.from(row.payload, 'utf8'),
       createdAt: row.created_at,
     }));
@@ -117,8 +125,8 @@ export class OutboxTable {
   }
 
   async unhold(held: string): Promise<void> {
-    const colon = held.indexOf(':');
-    await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [held.slice(0, colon), held.slice(colon + 1)]);
+    const topic = topicOf(held);
+    await this.database.query('DELETE FROM outbox_held_key WHERE topic = $1 AND key = $2', [topic, held.slice(topic.length + 1)]);
   }
 
   async heldKeys(): Promise<{ held: string; attempts: number; waitMs: number }[]> {
@@ -163,4 +171,9 @@ export class OutboxTable {
     );
     return moved.length;
   }
+}
+
+function headersOf(text: string): { headers: Record<string, string>; fault?: string } {
+  const headers = headersIn(text);
+  return headers ? { headers } : { headers: {}, fault: 'its headers are no JSON object of texts' };
 }

@@ -11,8 +11,8 @@ import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
-import { heldKeyOf, OutboxTable, type OutboxRow } from './outbox-table.js';
-import { failpoint } from '../../config/failpoint.js';
+import { heldKeyOf, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
+import { failpoint, isArmed } from '../../config/failpoint.js';
 
 const CIRCUIT_BASE_MS = 100;
 const CIRCUIT_MAX_MS = 5000;
@@ -38,8 +38,11 @@ export class Relay {
   private readonly leases: LaneLeases;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
-  /** Lanes are new here, and what is held in them is not known yet. */
-  private holdsAreStale = false;
+  /** Counts the changes of lanes, and which of them `holds` and `parked` were read after. */
+  private laneChanges = 0;
+  private holdsReadAt = -1;
+  /** Counts what this relay itself holds and parks. */
+  private holdChanges = 0;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
   private stopping = false;
@@ -65,7 +68,7 @@ export class Relay {
       leaseMs: settings.config.outbox.leaseMs,
       logger,
       onChange: () => {
-        this.holdsAreStale = true;
+        this.laneChanges++;
         this.wake();
       },
     });
@@ -90,6 +93,12 @@ export class Relay {
     await this.refreshHolds();
     if (this.parked.size > 0) await this.table.followParked(this.settings.instance);
     this.wake();
+  }
+
+  /** @throws Error why this relay cannot hold the leases that it publishes by */
+  assertLeasing(): void {
+    const { trouble } = this.leases;
+    if (trouble) throw new Error(`the leases on the lanes cannot be renewed: ${trouble.message}`, { cause: trouble });
   }
 
   /** Ends the batch in hand, then gives the lanes back. */
@@ -125,10 +134,17 @@ export class Relay {
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
+    const held = this.heldKeys();
+    if (isArmed('relay.afterRead') && (await this.table.read(lanes, 1, [], held)).length > 0) await failpoint('relay.afterRead');
     const end = this.metrics.publishDuration.startTimer();
-    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: this.heldKeys(), limit });
+    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: held, limit });
     const moved = [...rows.values()].reduce((sum, count) => sum + count, 0);
-    if (moved > 0) end();
+    if (moved > 0) {
+      end();
+      await failpoint('relay.afterPublish'); // reading, publishing and deleting are one statement here, which has committed
+      await failpoint('relay.beforeDelete');
+    }
+    await this.release([...this.holds.keys()].filter((key) => !held.includes(key) && this.topics.includes(topicOf(key))));
     for (const [topic, count] of rows) this.metrics.published.inc({ topic }, count);
     if (moved >= limit) return true;
     const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
@@ -170,14 +186,18 @@ export class Relay {
         deleting = this.table.delete(done, groups);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
+        await this.release(done.map(heldKeyOf));
         for (const { row, error } of refused) await this.refuse(row, error);
-        await this.release(done);
         const ahead = await next;
         if (trouble) throw trouble;
         if (ahead.error) throw ahead.error;
         if (this.stopping) break;
-        // A key that has just failed must not be overtaken by what was read ahead.
-        rows = (ahead.value ?? []).filter((row) => !this.holds.has(heldKeyOf(row)));
+        // A key of which a row was left behind, held, parked or skipped over is read anew from its head: what was read ahead leaves that row out.
+        const stopped = stoppedKeys(rows, done);
+        rows = (ahead.value ?? []).filter((row) => {
+          const key = heldKeyOf(row);
+          return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);
+        });
       }
     } finally {
       await deleting;
@@ -203,10 +223,11 @@ export class Relay {
     const failed = new Set<string>();
     for (const row of rows) {
       if (failed.has(heldKeyOf(row))) continue;
-      if (this.topics.includes(row.topic)) declared.push(row);
+      const error = this.topics.includes(row.topic) ? faultOf(row) : this.undeclared(row);
+      if (!error) declared.push(row);
       else {
         failed.add(heldKeyOf(row));
-        refused.push({ row, error: this.undeclared(row) });
+        refused.push({ row, error });
       }
     }
     if (declared.length === 0) return { done, refused, trouble: undefined };
@@ -242,6 +263,7 @@ export class Relay {
     const policy = policyOf(row.type);
     const fields = { eventId: row.eventId, topic: row.topic, type: row.type, key: row.key, attempt: attempts, err: error };
     this.metrics.publishFailures.inc({ kind: 'message' });
+    this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
       const moved = await this.table.park(row, policy, error.message, this.settings.instance);
       this.logger.error({ ...fields, policy, rows: moved }, 'the broker refuses an event; it is out of the way in outbox_parked');
@@ -257,14 +279,22 @@ export class Relay {
     else this.logger.warn({ ...fields, delayMs }, 'the broker refused an event; its key waits');
   }
 
-  private async release(done: readonly OutboxRow[]): Promise<void> {
+  /** A row of each of these keys is through. */
+  private async release(keys: readonly string[]): Promise<void> {
     if (this.holds.size === 0) return;
-    for (const key of new Set(done.map(heldKeyOf))) if (this.holds.has(key)) await this.unhold(key);
+    for (const key of new Set(keys)) if (this.holds.has(key)) await this.unhold(key);
   }
 
   private async unhold(key: string): Promise<void> {
     this.holds.delete(key);
     await this.table.unhold(key);
+  }
+
+  /** The lanes to read now. Whoever had them before may have held or parked keys of theirs: that is read first. */
+  private async lanesToRead(): Promise<number[]> {
+    const lanes = this.leases.owned();
+    if (this.holdsReadAt < this.laneChanges) await this.refreshHolds();
+    return lanes;
   }
 
   /** Keys that must not be read now. A hold that has run out lets its key's first row through; the rest follow once it is done. */
@@ -273,26 +303,16 @@ export class Relay {
     return [...[...this.holds].filter(([, hold]) => hold.until > now).map(([key]) => key), ...this.parked];
   }
 
-  /** The lanes of this instance, once it is known which of their keys are held: one that is not left out would be overtaken. */
-  private async lanesToRead(): Promise<number[]> {
-    while (this.holdsAreStale) {
-      this.holdsAreStale = false;
-      try {
-        await this.refreshHolds();
-      } catch (error) {
-        this.holdsAreStale = true;
-        throw error;
-      }
-    }
-    return this.leases.owned();
-  }
-
   private async refreshHolds(): Promise<void> {
+    const { holdChanges, laneChanges } = this;
     const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
     const now = performance.now();
     for (const { held: key, attempts, waitMs } of held) if (!this.holds.has(key)) this.holds.set(key, { attempts, until: now + waitMs });
-    for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
-    this.parked = new Set(parked);
+    // What was held or parked here while the answer was under way is not in it.
+    const complete = holdChanges === this.holdChanges;
+    if (complete) for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
+    this.parked = new Set(complete ? parked : [...this.parked, ...parked]);
+    this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
   }
 
   private async idle(ms = Infinity, deaf = false): Promise<void> {
@@ -318,9 +338,18 @@ export class Relay {
   }
 }
 
+function faultOf({ eventId, fault }: OutboxRow): MessageRejectedError | undefined {
+  return fault === undefined ? undefined : new MessageRejectedError(`event ${eventId} cannot be published: ${fault}`);
+}
+
 function policyOf(type: string): PublishFailurePolicy {
   const eventClass = eventClassOf(type);
   return eventClass ? definitionOf(eventClass).onPublishFailure : 'halt';
+}
+
+function stoppedKeys(rows: readonly OutboxRow[], done: readonly OutboxRow[]): Set<string> {
+  const through = new Set(done);
+  return new Set(rows.filter((row) => !through.has(row)).map(heldKeyOf));
 }
 
 function firstOfEachKey(rows: readonly OutboxRow[]): OutboxRow[] {

@@ -20,7 +20,8 @@ export class DeclaredSubscriptions {
   /** From its commit on, every event of the topics is for these groups too. */
   async declare(subscriptions: readonly Subscription[]): Promise<void> {
     await this.database.query(
-      `INSERT INTO declared_subscription (group_name, topic) SELECT * FROM unnest($1::text[], $2::text[])
+      `INSERT INTO declared_subscription (group_name, topic)
+       SELECT d.group_name, d.topic FROM unnest($1::text[], $2::text[]) AS d(group_name, topic)
        ON CONFLICT (group_name, topic) DO UPDATE SET declared_at = clock_timestamp()`,
       [subscriptions.map(({ group }) => group), subscriptions.map(({ topic }) => topic)],
     );

@@ -14,10 +14,9 @@ import {
   Max,
   MaxLength,
   Min,
-  ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import { Money, PageQuery } from '../../http/index.js';
+import { Money, Omittable, PageQuery } from '../../http/index.js';
 import { CANCEL_REASONS, type CancelReason } from './order.events.js';
 import { ORDER_STATUSES, type OrderStatus } from './order-state.js';
 import type { WholeOrder } from './order-table.js';
@@ -62,7 +61,7 @@ export class PlaceOrderBody {
   paymentToken!: string;
 
   @ApiPropertyOptional({ maxLength: 2000 })
-  @ValidateIf(({ note }: PlaceOrderBody) => note !== undefined)
+  @Omittable()
   @IsString()
   @MaxLength(2000)
   note?: string;

@@ -72,7 +72,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
     limit: number;
   }): Promise<MovedRows> {
     const { lanes, topics, heldKeys, limit } = request;
-    const rows = await this.settings.database.query<{ topic: string; moved: number }>(
+    const [taken] = await this.settings.database.query<{ topics: string[] | null }>(
       `WITH head AS (
          SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
          CROSS JOIN LATERAL (
@@ -83,14 +83,16 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
          DELETE FROM outbox USING head WHERE outbox.lane = head.lane AND outbox.id = head.id RETURNING outbox.*
        ), queued AS (
          INSERT INTO queued_message (queue, lane, id, event_id, topic, type, key, headers, payload, created_at)
-         SELECT concat_ws('.', $4::text, sub.group_name, sub.topic), taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
+         SELECT $4::text || '.' || sub.group_name || '.' || sub.topic, taken.lane, taken.id, taken.event_id, taken.topic, taken.type, taken.key, taken.headers, convert_to(taken.payload, 'UTF8'), taken.created_at
          FROM taken JOIN declared_subscription AS sub ON sub.topic = taken.topic
        )
-       SELECT topic, count(*)::int AS moved FROM taken GROUP BY topic`,
+       SELECT array_agg(topic) AS topics FROM taken`,
       [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, ...(heldKeys.length > 0 ? [heldKeys] : [])],
     );
-    this.hint(rows.map(({ topic }) => topic));
-    return new Map(rows.map(({ topic, moved }) => [topic, moved]));
+    const moved = new Map<string, number>();
+    for (const topic of taken?.topics ?? []) moved.set(topic, (moved.get(topic) ?? 0) + 1);
+    this.hint([...moved.keys()]);
+    return moved;
   }
 
   async subscribe(subscription: Subscription, deliver: Deliver, options: SubscribeOptions): Promise<ActiveSubscription> {

@@ -1,6 +1,7 @@
 import { LaneLeases } from '../../lane/lane-leases.js';
 import type { ActiveSubscription, Deliver, SubscribeOptions, Subscription } from '../broker-adapter.js';
 import { queueSubject, type PostgresSettings } from './postgres.settings.js';
+import { headersIn } from '../../event/headers.js';
 
 const POLL_MS = 1000;
 const TROUBLE_POLL_MS = 250;
@@ -83,7 +84,7 @@ export class PostgresSubscription implements ActiveSubscription {
       try {
         await this.flush();
         const room = this.options.maxInFlight - this.inFlight.size;
-        const lanes = this.leases.owned();
+        const lanes = this.ready();
         const rows = room > 0 && lanes.length > 0 ? await this.read(lanes, room) : [];
         for (const row of rows) this.hand(row);
         if (rows.length === 0) await this.sleep(POLL_MS);
@@ -92,6 +93,12 @@ export class PostgresSubscription implements ActiveSubscription {
         await this.sleep(TROUBLE_POLL_MS, true);
       }
     }
+  }
+
+  /** The lanes to read from. One that was lost and is ours again waits for what was in hand then: it goes back, before what came later. */
+  private ready(): number[] {
+    const draining = new Set([...this.inFlight.values()].filter(({ abort }) => abort.signal.aborted).map(({ lane }) => lane));
+    return this.leases.owned().filter((lane) => !draining.has(lane));
   }
 
   private read(lanes: readonly number[], room: number): Promise<QueuedRow[]> {
@@ -109,13 +116,15 @@ export class PostgresSubscription implements ActiveSubscription {
   private hand(row: QueuedRow): void {
     const abort = new AbortController();
     this.inFlight.set(row.id, { lane: row.lane, abort });
+    const headers = headersIn(row.headers);
     void this.deliver({
       deliveryId: `${this.queue}/${row.id}`,
       topic: this.subscription.topic,
       key: row.key,
-      headers: JSON.parse(row.headers) as Record<string, string>,
+      headers: headers ?? {},
       payload: row.payload,
       signal: abort.signal,
+      ...(!headers && { undeliverable: 'its headers are no JSON object of texts' }),
     }).then((settlement) => {
       this.inFlight.delete(row.id);
       if (settlement === 'settled') {
