@@ -33,7 +33,7 @@ describe('readConfig', () => {
           partitions: 8,
           replicationFactor: 1,
           minInsyncReplicas: 1,
-          sessionTimeoutMs: 10_000,
+          sessionTimeoutMs: 6000,
           requestTimeoutMs: 10_000,
           ssl: false,
         },

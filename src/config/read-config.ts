@@ -188,7 +188,7 @@ function kafkaOf(reader: EnvironmentReader, chosen: boolean, production: boolean
     partitions: reader.integer('KAFKA_PARTITIONS', 8, { min: 1, max: 10_000 }),
     replicationFactor,
     minInsyncReplicas,
-    sessionTimeoutMs: reader.integer('KAFKA_SESSION_TIMEOUT_MS', 10_000, { min: 6000, max: 30 * MINUTE }),
+    sessionTimeoutMs: reader.integer('KAFKA_SESSION_TIMEOUT_MS', 6000, { min: 6000, max: 30 * MINUTE }),
     requestTimeoutMs: reader.integer('KAFKA_REQUEST_TIMEOUT_MS', 10_000, { min: 500, max: 10 * MINUTE }),
     ssl,
     ca,
