@@ -316,7 +316,8 @@ class Player {
         for (const column of columns) {
           const value = row[column];
           if (column === order && sequenced) continue;
-          if (value instanceof Date) values[column] = Math.round((value.getTime() - now) / MINUTE) + 0; // no minus zero
+          if (value instanceof Date)
+            values[column] = Math.round((value.getTime() - now) / MINUTE) + 0; // no minus zero
           else if (column === 'dead_letter_id') values[column] = value !== null;
           else values[column] = plain(value);
         }
