@@ -39,6 +39,7 @@ export function ownTests() {
       const entry = faults.find((fault) => fault.id === id);
       if (!entry || title === '') throw new Error(`${file}: fault(${id}, …) must have an id of the table and a title, both as plain text`);
       const named = /on: \[([^\]]*)\]/.exec(options)?.[1];
+      if (named === undefined && /\bon\b/.test(options)) throw new Error(`${file}: fault(${id}, …) must name its places as plain text`);
       const on = named === undefined ? entry.on : PLACES.filter((place) => named.includes(`'${place}'`));
       return { id, title, file, on, long: options.includes('long: true') };
     });
