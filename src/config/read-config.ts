@@ -65,7 +65,7 @@ export function configVariables(): readonly string[] {
 
 function describe(reader: EnvironmentReader, terminal: boolean): Config {
   const production = reader.oneOf('NODE_ENV', ['development', 'test', 'production'] as const, 'development') === 'production';
-  const leaseMs = reader.integer('OUTBOX_LEASE_MS', 10_000, { min: 1000, max: 10 * MINUTE });
+  const leaseMs = reader.integer('OUTBOX_LEASE_MS', 6000, { min: 1000, max: 10 * MINUTE });
   return {
     production,
     instance: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
@@ -188,7 +188,7 @@ function kafkaOf(reader: EnvironmentReader, chosen: boolean, production: boolean
     partitions: reader.integer('KAFKA_PARTITIONS', 8, { min: 1, max: 10_000 }),
     replicationFactor,
     minInsyncReplicas,
-    sessionTimeoutMs: reader.integer('KAFKA_SESSION_TIMEOUT_MS', 10_000, { min: 6000, max: 30 * MINUTE }),
+    sessionTimeoutMs: reader.integer('KAFKA_SESSION_TIMEOUT_MS', 6000, { min: 6000, max: 30 * MINUTE }),
     requestTimeoutMs: reader.integer('KAFKA_REQUEST_TIMEOUT_MS', 10_000, { min: 500, max: 10 * MINUTE }),
     ssl,
     ca,
@@ -229,7 +229,7 @@ function sqsOf(reader: EnvironmentReader, chosen: boolean, production: boolean):
     endpoint,
     region: region ?? 'us-east-1',
     anyCredentials: !namesCredentials(reader) && !production && endpoint?.startsWith('http:') === true,
-    visibilityTimeoutSeconds: reader.integer('SQS_VISIBILITY_TIMEOUT_SECONDS', 30, { min: 2, max: 43_200 }),
+    visibilityTimeoutSeconds: reader.integer('SQS_VISIBILITY_TIMEOUT_SECONDS', 10, { min: 2, max: 43_200 }),
     maxReceiveCount: reader.integer('SQS_MAX_RECEIVE_COUNT', 200, { min: 1, max: 1000 }),
   };
 }

@@ -8,6 +8,8 @@ import { closeConnections, type Reached, type ShopServers } from './shop-servers
 
 /** Longer than any lease and any session: the others have taken over when a frozen instance comes back. */
 const FROZEN_MS = [11_000, 15_000] as const;
+/** Windows has no signals that suspend a process. */
+const CAN_FREEZE = process.platform === 'win32' ? 0 : 1;
 const TAKE_OVER_LIMIT_MS = 45_000;
 const PAIRS = Object.entries(SUBSCRIBERS).flatMap(([type, groups]) => groups.map((group) => [type, group] as const));
 
@@ -32,7 +34,7 @@ export class Faults {
   async ofProcesses(random: Random, until: number): Promise<void> {
     while (Date.now() < until) {
       await pause(random.between(100, 700));
-      const kind = random.weighted({ kill: 14, 'kill in a row': 3, 'kill and stay away': 1, freeze: 1, 'rolling restart': 1 });
+      const kind = random.weighted({ kill: 14, 'kill in a row': 3, 'kill and stay away': 1, freeze: CAN_FREEZE, 'rolling restart': 1 });
       const [which, waitMs, frozenMs] = [random.next(), random.between(0, 1000), random.between(...FROZEN_MS)];
       const running = this.instances.filter(({ app }) => app);
       const instance = running[Math.floor(which * running.length)];
@@ -63,7 +65,7 @@ export class Faults {
           slow: 1,
           restart: 2,
           crash: 2,
-          'server freeze': 2,
+          'server freeze': 2 * CAN_FREEZE,
           terminate: 2,
           close: 2,
         });

@@ -316,7 +316,8 @@ class Player {
         for (const column of columns) {
           const value = row[column];
           if (column === order && sequenced) continue;
-          if (value instanceof Date) values[column] = Math.round((value.getTime() - now) / MINUTE);
+          if (value instanceof Date)
+            values[column] = Math.round((value.getTime() - now) / MINUTE) + 0; // no minus zero
           else if (column === 'dead_letter_id') values[column] = value !== null;
           else values[column] = plain(value);
         }
@@ -465,7 +466,7 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'heldKeys',
     run: async (player) => {
-      const held = (await player.table.heldKeys()).map((row) => ({ ...row, waitMs: Math.round(row.waitMs / MINUTE) }));
+      const held = (await player.table.heldKeys()).map((row) => ({ ...row, waitMs: Math.round(row.waitMs / MINUTE) + 0 }));
       return { held: held.sort((a, b) => (a.held < b.held ? -1 : 1)), parked: (await player.table.parkedKeys()).sort() };
     },
   },

@@ -33,7 +33,6 @@ const leases = 'src/messaging/lane/lane-leases.ts';
 const parking = 'src/messaging/consumer/parking.ts';
 const runner = 'src/messaging/consumer/message-runner.ts';
 const attempt = 'src/messaging/consumer/attempt.ts';
-const scheduler = 'src/messaging/consumer/retry-scheduler.ts';
 const letters = 'src/messaging/consumer/dead-letters.ts';
 
 /** @type {readonly Mutant[]} */
@@ -238,7 +237,7 @@ export const mutants = [
       },
     ],
     run: fences,
-    caughtBy: /renew/,
+    caughtBy: /an owner that renews keeps its lanes/,
   },
   {
     name: 'lease-trusted',
@@ -350,7 +349,7 @@ export const mutants = [
       },
     ],
     run: simulation,
-    caughtBy: /not quiet/,
+    caughtBy: /calm: without any fault twice|not quiet/,
   },
   {
     name: 'one-attempt-too-many',
@@ -380,16 +379,16 @@ export const mutants = [
   },
   {
     name: 'release-instead-of-settle',
-    defect: 'a key whose first event is through is given back as it was',
+    defect: 'a key whose events are through is given back as it was, and goes on holding what comes',
     edits: [
       {
-        file: scheduler,
-        search: "    if (outcome.kind !== 'failed') {\n      await parking.succeeded(head);",
-        replace: "    if (outcome.kind !== 'failed') {\n      await parking.release(key);",
+        file: parking,
+        search: 'ON CONFLICT DO NOTHING`;\n      }\n      await this.settle(tx, head, 0);',
+        replace: 'ON CONFLICT DO NOTHING`;\n      }',
       },
     ],
     run: simulation,
-    caughtBy: /not quiet|parked_event/,
+    caughtBy: /not quiet/,
   },
   {
     name: 'parking-unfenced',

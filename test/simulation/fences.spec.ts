@@ -50,6 +50,7 @@ describe('fences against an instance that was frozen', () => {
         const both = [...one.owned(), ...two.owned()];
         expect(both.sort((a, b) => a - b)).toEqual([0, 1, 2, 3]);
         expect(one.owned()).toHaveLength(LANES / 2);
+        for (const { leased_until: until } of server.storage.all('lane_lease')) expect(until).toBeGreaterThan(time.now);
       }
       expect(epochs()).toEqual(before);
     });

@@ -290,6 +290,7 @@ export class ModelServer {
     };
     return Object.assign(Object.create(Database.prototype), {
       prisma,
+      pool: { query: (text: string) => this.request(this.open(false), text, []) },
       hooks: new WeakMap(),
       current: new AsyncLocalStorage(),
       timeoutMs: transactionTimeoutMs,

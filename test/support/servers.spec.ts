@@ -66,11 +66,15 @@ describe('a server that the tests start', () => {
       console.log(JSON.stringify({ pids: servers.flatMap(({ pids }) => pids), dirs: servers.map(({ dir }) => dir) }));
       setInterval(() => undefined, 1000);`;
     const parent = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const line = await new Promise<string>((resolve) => parent.stdout.once('data', (text) => resolve(String(text))));
-    const { pids, dirs } = JSON.parse(line) as { pids: number[]; dirs: string[] };
-    expect(pids.every(isAlive)).toBe(true);
-
-    parent.kill('SIGKILL');
+    let pids: number[] = [];
+    let dirs: string[] = [];
+    try {
+      const line = await new Promise<string>((resolve) => parent.stdout.once('data', (text) => resolve(String(text))));
+      ({ pids, dirs } = JSON.parse(line) as { pids: number[]; dirs: string[] });
+      expect(pids.some(isAlive)).toBe(true); // a server has children that live for a moment only
+    } finally {
+      parent.kill('SIGKILL');
+    }
     await eventually(() => {
       expect(pids.filter(isAlive)).toEqual([]);
       expect(dirs.filter((dir) => fs.existsSync(dir))).toEqual([]);

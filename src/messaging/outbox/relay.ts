@@ -265,6 +265,7 @@ export class Relay {
     this.metrics.publishFailures.inc({ kind: 'message' });
     this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
+      this.holdsReadAt = -1; // the answer may get lost: before the next read the table is asked what is parked
       const moved = await this.table.park(row, policy, error.message, this.settings.instance);
       this.logger.error({ ...fields, policy, rows: moved }, 'the broker refuses an event; it is out of the way in outbox_parked');
       await this.unhold(key);
@@ -312,7 +313,7 @@ export class Relay {
     const complete = holdChanges === this.holdChanges;
     if (complete) for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
     this.parked = new Set(complete ? parked : [...this.parked, ...parked]);
-    this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
+    if (complete) this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
   }
 
   private async idle(ms = Infinity, deaf = false): Promise<void> {

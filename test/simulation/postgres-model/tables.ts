@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** A row's columns. Times and intervals are milliseconds, integers of any size are numbers. */
 export type Values = Record<string, unknown>;
@@ -257,7 +258,7 @@ export class Storage {
   }
 }
 
-const migrations = new URL('../../../prisma/migrations/', import.meta.url);
+const migrations = fileURLToPath(new URL('../../../prisma/migrations/', import.meta.url));
 let ddl: string | undefined;
 
 /** The tables that the committed migrations make. */
@@ -265,7 +266,7 @@ export function migratedTables(): Map<string, Table> {
   ddl ??= readdirSync(migrations)
     .filter((name) => !name.endsWith('.toml'))
     .sort()
-    .map((name) => readFileSync(path.join(migrations.pathname, name, 'migration.sql'), 'utf8'))
+    .map((name) => readFileSync(path.join(migrations, name, 'migration.sql'), 'utf8'))
     .join('\n');
   return tablesOf(ddl);
 }
