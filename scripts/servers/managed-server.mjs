@@ -175,11 +175,17 @@ export async function startManaged(recipe) {
 async function within(work, milliseconds, child) {
   const timer = new AbortController();
   const limit = sleep(milliseconds, undefined, { signal: timer.signal }).then(() => 'the first client operation did not end');
-  const end = new Promise((resolve) => child?.once('exit', () => resolve('it ended')));
+  /** @type {() => void} */
+  let onExit = () => undefined;
+  const end = new Promise((resolve) => {
+    onExit = () => resolve('it ended');
+    child?.once('exit', onExit);
+  });
   try {
     const failure = await Promise.race([work.then(() => undefined), limit, end]);
     if (failure) throw new Error(String(failure));
   } finally {
+    child?.off('exit', onExit);
     timer.abort();
     limit.catch(() => undefined);
   }
