@@ -400,6 +400,19 @@ export const mutants = [
     caughtBy: /lost its lease/,
   },
   {
+    name: 'head-unfenced',
+    defect: 'an instance that was frozen after it claimed a key takes for its first event what waits behind a dead letter',
+    edits: [
+      {
+        file: parking,
+        search: 'WHERE group_name = ${key.group} AND topic = ${key.topic} AND key = ${key.key} AND epoch = ${key.epoch})\n      ORDER BY',
+        replace: 'WHERE group_name = ${key.group} AND topic = ${key.topic} AND key = ${key.key})\n      ORDER BY',
+      },
+    ],
+    run: fences,
+    caughtBy: /whoever has lost its lease on a key changes nothing of it/,
+  },
+  {
     name: 'claim-ignores-lease',
     defect: 'a key that is being retried is taken by another scheduler',
     edits: [{ file: parking, search: 'AND (leased_until IS NULL OR leased_until < now()) AND group_name', replace: 'AND group_name' }],

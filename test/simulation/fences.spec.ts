@@ -107,6 +107,7 @@ describe('fences against an instance that was frozen', () => {
       expect(head.eventId).toBe(EVENT_IDS[0]);
 
       const before = JSON.stringify([server.storage.all('parked_event'), server.storage.all('parked_key')]);
+      expect(await end(parking.head(frozen as NonNullable<typeof frozen>))).toBeUndefined();
       expect(await end(parking.failed(frozenHead, 9, 60_000, 'too late'))).toBe(false);
       expect(await end(parking.exhausted(frozenHead, 9, 'attempts_exhausted', 'too late'))).toBe(false);
       expect(await end(parking.succeeded(frozenHead))).toBe(false);

@@ -112,12 +112,17 @@ export class Parking {
       WHERE parked_key.group_name = mine.group_name AND parked_key.topic = mine.topic AND parked_key.key = mine.key AND parked_key.epoch = mine.epoch`;
   }
 
-  /** The first event of a leased key; undefined when there is none. */
+  /**
+   * The first event of a leased key; undefined when there is none, or when the lease is another instance's by now. Whoever
+   * was frozen since it claimed the key would else take for the first what waits behind a dead letter.
+   */
   async head(key: KeyOf & { epoch: bigint }): Promise<ParkedHead | undefined> {
     const rows = await this.database.prisma.$queryRaw<
       { seq: bigint; event_id: string; headers: string; payload: Uint8Array; attempts: number; dead_letter_id: string | null }[]
     >`SELECT seq, event_id, headers, payload, attempts, dead_letter_id FROM parked_event
-      WHERE group_name = ${key.group} AND topic = ${key.topic} AND key = ${key.key} ORDER BY seq LIMIT 1`;
+      WHERE group_name = ${key.group} AND topic = ${key.topic} AND key = ${key.key} AND EXISTS (
+        SELECT 1 FROM parked_key WHERE group_name = ${key.group} AND topic = ${key.topic} AND key = ${key.key} AND epoch = ${key.epoch})
+      ORDER BY seq LIMIT 1`;
     const row = rows[0];
     return (
       row && {
