@@ -20,18 +20,24 @@ export async function generate({ force = false } = {}) {
     if (!force && hasContent(stamp, hash)) return;
     const line = progress('generating the database client');
     try {
-      await runTool('prisma/build/index.js', ['generate'], {
-        // Prisma checks that this program is there, and does not run it.
-        PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
-        PRISMA_HIDE_UPDATE_MESSAGE: '1',
-        CHECKPOINT_DISABLE: '1',
-      });
+      await runPrismaGenerate();
       fs.writeFileSync(stamp, hash);
       line.done('generated the database client');
     } catch (error) {
       line.fail();
       throw error;
     }
+  });
+}
+
+/** Makes the database client of the benchmarks' baseline application. */
+export async function generateBaseline() {
+  await withLock(ofThisClone('generate'), async () => {
+    const stamp = inRoot('bench/baseline/generated', '.made-from');
+    const hash = contentHash(['bench/baseline/schema.prisma', 'package.json'], () => true);
+    if (hasContent(stamp, hash)) return;
+    await runPrismaGenerate(['--schema', inRoot('bench/baseline/schema.prisma')]);
+    fs.writeFileSync(stamp, hash);
   });
 }
 
@@ -71,6 +77,16 @@ const sourceHash = () => contentHash(SOURCES, (file) => !file.endsWith('.spec.ts
 /** @param {string} file @param {string} content */
 function hasContent(file, content) {
   return fs.existsSync(file) && fs.readFileSync(file, 'utf8') === content;
+}
+
+/** @param {string[]} [args] */
+function runPrismaGenerate(args = []) {
+  return runTool('prisma/build/index.js', ['generate', ...args], {
+    // Prisma checks that this program is there, and does not run it.
+    PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
+    PRISMA_HIDE_UPDATE_MESSAGE: '1',
+    CHECKPOINT_DISABLE: '1',
+  });
 }
 
 /** Runs a tool of node_modules, silent unless it fails. @param {string} script @param {string[]} args @param {NodeJS.ProcessEnv} [env] */

@@ -1,5 +1,5 @@
 // @ts-check
-import { build, generate } from '../build.mjs';
+import { build, generate, generateBaseline } from '../build.mjs';
 import { runJest } from './jest-run.mjs';
 import { testOptions } from './options.mjs';
 import { brokerTable, lastLine } from './report.mjs';
@@ -20,6 +20,7 @@ export async function test(args, onTests) {
   for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) process.on(name, () => interrupted.abort(name));
 
   await generate();
+  if (options.staticChecks) await generateBaseline(); // its types are checked, too
   const checks = options.staticChecks ? await staticChecks() : { passed: [], failed: [] };
   const problems = checks.failed.map((name) => `static check: ${name}`);
   const built = await isGood(build(), 'build', problems);

@@ -25,6 +25,10 @@ export interface Config {
   readonly broker: BrokerConfig;
   readonly outbox: OutboxConfig;
   readonly consumers: ConsumersConfig;
+  readonly orders: {
+    /** Orders that are placed at the same time share a transaction. */
+    readonly groupCommit: boolean;
+  };
   readonly payment: { readonly gateway: 'sandbox' };
   readonly notify: NotifyConfig;
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'; readonly format: 'json' | 'pretty' };

@@ -176,6 +176,7 @@ describe('a wrong value is named, with what is allowed', () => {
     ['SQS_VISIBILITY_TIMEOUT_SECONDS', '1', /from 2/],
     ['SQS_MAX_RECEIVE_COUNT', '0', /from 1/],
     ['OUTBOX_POLL_INTERVAL_MS', '1', /from 10/],
+    ['ORDERS_GROUP_COMMIT', 'perhaps', /allowed: true, false/],
     ['OUTBOX_BATCH_SIZE', '0', /from 1/],
     ['OUTBOX_LANES', '0', /from 1/],
     ['OUTBOX_LEASE_MS', '1', /from 1000/],

@@ -40,7 +40,7 @@ export class Database implements OnModuleDestroy {
    * few times) when PostgreSQL ends it for a deadlock or serialization conflict: it must do nothing outside `tx`.
    * @throws whatever the work throws, after the rollback
    */
-  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (tx: Transaction) => Promise<T>, { tries: limit = CONFLICT_TRIES } = {}): Promise<T> {
     for (let tries = 1; ; tries++) {
       let afterCommit: (() => void)[] = [];
       try {
@@ -48,7 +48,7 @@ export class Database implements OnModuleDestroy {
           async (tx) => {
             const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
             this.hooks.set(tx, hooks);
-            const value = await this.current.run(tx, () => work(tx));
+            const value = await this.runIn(tx, work);
             for (const hook of hooks.beforeCommit) await hook();
             this.hooks.delete(tx);
             afterCommit = hooks.afterCommit;
@@ -59,9 +59,14 @@ export class Database implements OnModuleDestroy {
         for (const hook of afterCommit) hook();
         return result;
       } catch (error) {
-        if (tries >= CONFLICT_TRIES || !isRetryableConflict(error)) throw error;
+        if (tries >= limit || !isRetryableConflict(error)) throw error;
       }
     }
+  }
+
+  /** Runs the work as a part of a transaction that is under way. */
+  runIn<T>(tx: Transaction, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return this.current.run(tx, () => work(tx));
   }
 
   /** The transaction this code runs in, for what is called through an interface that has no place for it. */

@@ -1,4 +1,5 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { DATABASE_URL } from './database.js';
@@ -22,6 +23,7 @@ export class Notifications implements OnModuleDestroy {
   private reconnect: NodeJS.Timeout | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
   private closed = false;
+  private readonly origin = randomUUID();
 
   constructor(
     @Inject(DATABASE_URL) private readonly url: string,
@@ -51,7 +53,7 @@ export class Notifications implements OnModuleDestroy {
     const subjects = [...this.pending];
     this.pending.clear();
     this.database
-      .query('SELECT pg_notify($1, subject) FROM unnest($2::text[]) AS subject', [CHANNEL, subjects])
+      .query("SELECT pg_notify($1, subject || ' ' || $3) FROM unnest($2::text[]) AS subject", [CHANNEL, subjects, this.origin])
       .catch((error: unknown) => this.logger.debug({ err: error }, 'a hint to other instances was lost; they will see by polling'));
   }
 
@@ -78,7 +80,10 @@ export class Notifications implements OnModuleDestroy {
     };
     client.on('error', again);
     client.on('end', () => again());
-    client.on('notification', (message) => this.callBack(message.payload ?? ''));
+    client.on('notification', ({ payload = '' }) => {
+      const [subject = '', origin] = payload.split(' ');
+      if (origin !== this.origin) this.callBack(subject); // our own were called back when they were given
+    });
     client
       .connect()
       .then(() => client.query(`LISTEN ${CHANNEL}`))

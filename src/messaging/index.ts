@@ -6,6 +6,8 @@ export { currentCausation, withCausation, type Causation } from './event/causati
 export {
   EventConsumer,
   NonRetryableError,
+  type BatchContext,
+  type BatchEventHandler,
   type ConsumeContext,
   type EventHandler,
   type IEventConsumer,

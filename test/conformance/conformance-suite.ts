@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/glo
 import { randomBytes, randomUUID } from 'node:crypto';
 import { startServer } from '../../scripts/servers/index.mjs';
 import type { BrokerName } from '../../src/config/config.js';
+import type { Transaction } from '../../src/database/database.js';
 import type { EventEnvelope } from '../../src/messaging/index.js';
 import { MessageRejectedError, type IncomingMessage, type OutgoingMessage } from '../../src/messaging/transport/broker-adapter.js';
 import { brokersUnderTest, stopServers } from '../support/brokers-under-test.js';
@@ -346,6 +347,82 @@ export function conformanceSuite(broker: BrokerName): void {
       expect(await world.deadLetters()).toEqual([]);
     });
 
+    describe.each(['batch', 'grouped'] as const)('events that are committed together: %s', (mode) => {
+      it('each has one effect, in the order of its key, though all come twice and instances come and go', async () => {
+        await world.database.query('CREATE TABLE effect (seq bigserial, thing_id uuid, n int)');
+        let together = 0;
+        const handler = committing(mode, async (tx, events) => {
+          together = Math.max(together, events.length);
+          for (const { data } of events) await tx.$executeRaw`INSERT INTO effect (thing_id, n) VALUES (${data.thingId}::uuid, ${data.n})`;
+        });
+        const keys = range(20).map(() => randomUUID());
+        const events = range(20).flatMap((n) => keys.map((key) => eventMessage(key, n)));
+        const writer = await world.start([handler], { roles: ['relay'] });
+        for (const outcome of await writer.adapter.publish(events)) expect(outcome).toBeUndefined();
+        const first = await world.start([handler]);
+        await eventually(async () => expect(await world.count('effect')).toBeGreaterThan(40));
+        await world.start([handler]);
+        for (const outcome of await writer.adapter.publish(events)) expect(outcome).toBeUndefined();
+        await first.stop();
+        await eventually(
+          async () => {
+            for (const { lag } of await writer.status.groups()) expect(lag).toBe(0);
+            expect(await world.count('effect')).toBe(400);
+          },
+          { timeoutMs: 60_000 },
+        );
+        for (const key of keys) {
+          const rows = await world.database.query<{ n: number }>('SELECT n FROM effect WHERE thing_id = $1 ORDER BY seq', [key]);
+          expect(rows.map(({ n }) => n)).toEqual(range(20));
+        }
+        if (mode === 'batch') expect(together).toBeGreaterThan(1);
+        expect(await world.count('inbox')).toBe(400);
+        expect(await world.deadLetters()).toEqual([]);
+      }, 120_000);
+
+      it('one that fails takes none with it: it is retried, becomes a dead letter and holds up its own key, as by itself', async () => {
+        await world.database.query('CREATE TABLE effect (thing_id uuid, n int)');
+        const bad = randomUUID();
+        const attempts: number[] = [];
+        const failedWith = new Set<number>();
+        let broken = true;
+        const ready = gate();
+        const handler = committing(mode, async (tx, events, attempt) => {
+          await ready.opened;
+          for (const { data } of events) {
+            await tx.$executeRaw`INSERT INTO effect VALUES (${data.thingId}::uuid, ${data.n})`;
+            if (!broken || data.thingId !== bad || data.n !== 0) continue;
+            failedWith.add(events.length);
+            if (events.length === 1) attempts.push(attempt);
+            throw new Error('cannot');
+          }
+        });
+        const instance = await world.start([handler]);
+        const good = range(30).map(() => randomUUID());
+        await world.emit(instance, [thing(bad, 0, 'kept'), thing(bad, 1), ...good.map((key) => thing(key, 0))], true);
+        await eventually(async () => expect(await world.count('outbox')).toBe(0));
+        ready.open();
+        await eventually(async () => {
+          expect(await world.deadLetters()).toMatchObject([{ group: 'one', key: bad, attempts: 3, reason: 'attempts_exhausted' }]);
+          expect(await world.count('effect')).toBe(30);
+          expect(await world.count('parked_event')).toBe(1);
+        });
+        // Grouped, it fails once more in company, which is no attempt of its own.
+        expect(attempts.filter((attempt, index) => attempt !== attempts[index - 1])).toEqual([1, 2, 3]);
+        if (mode === 'batch') expect(Math.max(...failedWith)).toBeGreaterThan(1);
+        broken = false;
+        const [letter] = await world.deadLetters();
+        expect(letter?.payload.toString()).toBe(JSON.stringify(thing(bad, 0, 'kept')));
+        await instance.deadLetters.replay(letter?.id as string);
+        await eventually(async () => {
+          const rows = await world.database.query<{ n: number }>('SELECT n FROM effect WHERE thing_id = $1 ORDER BY n', [bad]);
+          expect(rows.map(({ n }) => n)).toEqual([0, 1]);
+          expect(await world.count('parked_key')).toBe(0);
+        });
+        expect(await world.count('effect')).toBe(32);
+      });
+    });
+
     it('50,000 events go through with bounded memory', async () => {
       const total = 50_000;
       const keys = range(500).map(() => randomUUID());
@@ -391,6 +468,20 @@ function recorder(group: string, handle: (event: Thing, context: Parameters<Test
     handle: async (event, context) => {
       await handle(event, context);
     },
+  };
+}
+
+/** A handler of many events at once, or one whose commits are grouped. */
+function committing(
+  mode: 'batch' | 'grouped',
+  work: (tx: Transaction, events: readonly Thing[], attempt: number) => Promise<void>,
+): TestHandler {
+  return {
+    group: 'one',
+    handle: (event, context) => context.once((tx) => work(tx, [event], context.attempt)),
+    ...(mode === 'grouped'
+      ? { commit: 'grouped' }
+      : { handleBatch: (events, context) => context.once((tx) => work(tx, events, context.attempt)) }),
   };
 }
 

@@ -1,7 +1,8 @@
 import { afterAll, expect } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { startServer, type Server } from '../../scripts/servers/index.mjs';
-import { attemptEvent } from '../../src/messaging/consumer/attempt.js';
+import { attemptEvents } from '../../src/messaging/consumer/attempt.js';
+import { singleOnce } from '../../src/messaging/consumer/once.js';
 import { Inbox } from '../../src/messaging/consumer/inbox.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { eventually, gate } from '../support/eventually.js';
@@ -55,15 +56,24 @@ fault(
       const race = async (firstFails: boolean): Promise<string[]> => {
         const event = { id: randomUUID(), type: THING.type, correlationid: 'c' } as never;
         const [inside, mayCommit] = [gate(), gate()];
-        const attempt = (n: 0 | 1, work: () => Promise<void>): ReturnType<typeof attemptEvent> => {
+        const attempt = (n: 0 | 1, work: () => Promise<void>): ReturnType<typeof attemptEvents> => {
           const handle: TestHandler['handle'] = async (_event, { once }) =>
             once(async (tx) => {
               await tx.$executeRaw`INSERT INTO effect VALUES (${n})`;
               await work();
             });
           const handler = { name: 'Twin', group: 'one', ...THING, order: 'key', timeoutMs: undefined, handle: handle as never } as const;
-          const request = { group: 'one', handler, event, attempt: 1, timeoutMs: 10_000, signal: new AbortController().signal };
-          return attemptEvent(request, instances[n].database, instances[n].app.get(Inbox));
+          const request = {
+            group: 'one',
+            handler,
+            events: [event],
+            attempt: 1,
+            timeoutMs: 10_000,
+            signal: new AbortController().signal,
+          } as const;
+          const { app, database } = instances[n];
+          const inbox = app.get(Inbox);
+          return attemptEvents(request, { database, inbox, onceIn: singleOnce(database, inbox, 'one') });
         };
         const first = attempt(0, async () => {
           inside.open();

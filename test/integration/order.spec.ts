@@ -219,7 +219,7 @@ describe('an idempotency key', () => {
     await shop.database.transaction(async (tx) => {
       await tx.$executeRaw`SELECT set_config('lock_timeout', '7777', true)`;
       const { IdempotencyKeys } = await import('../../src/modules/order/idempotency-keys.js');
-      await new IdempotencyKeys(shop.database, undefined as never).claim(tx, key, 'x');
+      await new IdempotencyKeys(shop.database, undefined as never).claim(tx, [{ key, request: 'x' }]);
       expect(await tx.$queryRaw`SELECT current_setting('lock_timeout') AS value`).toEqual([{ value: '7777ms' }]);
     });
   });

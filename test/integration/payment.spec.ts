@@ -92,7 +92,7 @@ async function attempt<E>(
   };
   try {
     await handle(event.data, context);
-    if (!used) await shop.inbox.markNow('payment', event.id);
+    if (!used) await shop.inbox.markNow('payment', [event.id]);
     return true;
   } catch (error) {
     if (error instanceof AlreadyHandledError) return false;

@@ -408,7 +408,14 @@ const OPERATIONS: readonly Operation[] = [
         player.inbox.mark(tx, player.event(choice).group, player.event(choice).eventId),
       ),
   },
-  { name: 'markNow', run: (player, choice) => player.inbox.markNow(player.event(choice).group, player.event(choice).eventId) },
+  { name: 'markNow', run: (player, choice) => player.inbox.markNow(player.event(choice).group, [player.event(choice).eventId]) },
+  {
+    name: 'markAll',
+    run: (player, choice, database) =>
+      (database ?? player.side.database).transaction((tx) =>
+        player.inbox.markAll(tx, player.event(choice).group, [player.event(choice).eventId]),
+      ),
+  },
   { name: 'has', run: (player, choice) => player.inbox.has(player.event(choice).group, player.event(choice).eventId) },
   {
     name: 'standing',

@@ -2,7 +2,8 @@ import pino from 'pino';
 import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
 import { Outbox, type ConsumeContext, type EventHandler } from '../../src/messaging/index.js';
-import { attemptEvent, type AttemptOutcome } from '../../src/messaging/consumer/attempt.js';
+import { attemptEvents, type AttemptOutcome } from '../../src/messaging/consumer/attempt.js';
+import { singleOnce } from '../../src/messaging/consumer/once.js';
 import { Inbox } from '../../src/messaging/consumer/inbox.js';
 import { decode } from '../../src/messaging/event/event-codec.js';
 import { definitionOf, type EventClass } from '../../src/messaging/event/event-definition.js';
@@ -74,7 +75,9 @@ export class Shop {
     this.outbox = new Outbox(database, { notify: () => undefined } as never, settings as never, { maxMessageBytes: 1_000_000 } as never);
     this.inbox = new Inbox(pool);
     this.sandbox = new SandboxGateway(database);
-    this.orders = new OrderService(database, this.outbox, new IdempotencyKeys(database, silent));
+    this.orders = new OrderService(database, this.outbox, new IdempotencyKeys(database, silent), {
+      orders: { groupCommit: true },
+    } as never);
     this.inventory = new InventoryService(database, this.outbox);
     this.payments = new PaymentService(database, this.outbox, gateway?.(this.sandbox, database) ?? this.sandbox);
     this.notifications = new NotifyService(database, channels ?? []);
@@ -144,10 +147,10 @@ export class Shop {
       timeoutMs,
       handle: (event: EventEnvelope, context: ConsumeContext) => consumer.handleMessage(event as never, context),
     } as const;
-    return attemptEvent(
-      { group, handler, event: envelope, attempt: 1, timeoutMs, signal: new AbortController().signal },
-      this.database,
-      this.inbox,
+    const { database, inbox } = this;
+    return attemptEvents(
+      { group, handler, events: [envelope], attempt: 1, timeoutMs, signal: new AbortController().signal },
+      { database, inbox, onceIn: singleOnce(database, inbox, group) },
     );
   }
 

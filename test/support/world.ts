@@ -7,7 +7,7 @@ import { CONFIG, type BrokerName, type Config, type Role } from '../../src/confi
 import { readConfig } from '../../src/config/read-config.js';
 import { Database } from '../../src/database/database.js';
 import { DatabaseModule } from '../../src/database/database.module.js';
-import type { ConsumeContext, EventEnvelope } from '../../src/messaging/index.js';
+import type { BatchContext, ConsumeContext, EventEnvelope } from '../../src/messaging/index.js';
 import {
   DeadLetters,
   MessagingLifecycle,
@@ -16,7 +16,7 @@ import {
   Outbox,
   serveEventPatterns,
 } from '../../src/messaging/index.js';
-import { ConsumerRegistry } from '../../src/messaging/consumer/consumer-registry.js';
+import { batchHandler, ConsumerRegistry } from '../../src/messaging/consumer/consumer-registry.js';
 import { BROKER_ADAPTER } from '../../src/messaging/transport/broker-connection.js';
 import type { BrokerAdapter } from '../../src/messaging/transport/broker-adapter.js';
 import { createLogger } from '../../src/observability/create-logger.js';
@@ -33,6 +33,9 @@ export interface TestHandler {
   readonly order?: 'key' | 'none';
   readonly timeoutMs?: number;
   readonly handle: (event: EventEnvelope<ThingHappened>, context: ConsumeContext) => Promise<void>;
+  readonly commit?: 'single' | 'grouped';
+  /** Takes the place of `handle`. */
+  readonly handleBatch?: (events: readonly EventEnvelope<ThingHappened>[], context: BatchContext) => Promise<void>;
 }
 
 export interface Instance {
@@ -116,7 +119,8 @@ export class World {
         type: handler.type ?? THING.type,
         order: handler.order ?? 'key',
         timeoutMs: handler.timeoutMs,
-        handle: handler.handle as never,
+        commit: handler.commit,
+        ...(handler.handleBatch ? batchHandler(handler.handleBatch as never) : { handle: handler.handle as never }),
       });
     }
     serveEventPatterns(app);

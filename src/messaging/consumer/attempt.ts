@@ -1,10 +1,11 @@
 import { failpoint } from '../../config/failpoint.js';
 import type { Database, Transaction } from '../../database/database.js';
-import { withCausation } from '../event/causation.js';
+import { withCausation, type Causation } from '../event/causation.js';
 import type { EventEnvelope } from '../event/event-envelope.js';
-import type { ConsumeContext } from './event-consumer.js';
+import type { BatchContext, ConsumeContext } from './event-consumer.js';
 import type { Handler } from './consumer-registry.js';
 import type { Inbox } from './inbox.js';
+import type { Once } from './once.js';
 
 export type AttemptOutcome =
   | { readonly kind: 'handled' }
@@ -34,21 +35,32 @@ export class HandlerTimeoutError extends Error {
 export interface AttemptRequest {
   readonly group: string;
   readonly handler: Handler;
-  readonly event: EventEnvelope;
+  /** One, or several for a handler that takes many at once. */
+  readonly events: readonly [EventEnvelope, ...EventEnvelope[]];
   readonly attempt: number;
   readonly timeoutMs: number;
   /** Aborted when the delivery is lost or the process stops. */
   readonly signal: AbortSignal;
 }
 
+/** How the events are marked: by `onceIn` where the handler uses a transaction, else afterwards. */
+export interface AttemptMeans {
+  readonly database: Database;
+  readonly inbox: Inbox;
+  readonly onceIn: Once;
+}
+
 /**
- * One attempt at one event. The attempt is in one of three states: `open`, `committing` (its transaction is about
+ * One attempt at one event, or at several together. The attempt is in one of three states: `open`, `committing` (its transaction is about
  * to commit or has), `over` (timed out or interrupted). Both changes out of `open` are made without an await in
  * between, so exactly one of "commit" and "give up" happens: a handler that comes back after its time finds
  * `over` and its transaction rolls back; a time-out that strikes while the commit is under way waits for it.
  */
-export async function attemptEvent(request: AttemptRequest, database: Database, inbox: Inbox): Promise<AttemptOutcome> {
-  const { group, handler, event, attempt, timeoutMs, signal } = request;
+export async function attemptEvents(request: AttemptRequest, { database, inbox, onceIn }: AttemptMeans): Promise<AttemptOutcome> {
+  const { group, handler, events, attempt, timeoutMs, signal } = request;
+  const [event] = events;
+  const name = events.length === 1 ? `event ${event.id}` : `${events.length} events from ${event.id} on`;
+  const eventIds = events.map(({ id }) => id);
   let state: 'open' | 'committing' | 'over' = 'open';
   let used = false;
   let duplicate = false;
@@ -56,15 +68,13 @@ export async function attemptEvent(request: AttemptRequest, database: Database, 
   const abort = new AbortController();
 
   const once = async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
-    if (used) throw new Error(`${handler.name} called context.once twice for event ${event.id}; put all its writes into one call`);
+    if (used) throw new Error(`${handler.name} called context.once twice for ${name}; put all its writes into one call`);
     used = true;
     try {
-      const result = await database.transaction(async (tx) => {
+      const result = await onceIn(eventIds, async (tx, mark) => {
         assertOpen();
-        if (!(await inbox.mark(tx, group, event.id))) {
-          duplicate = true;
-          throw new AlreadyHandledError(`event ${event.id} was handled by group ${group} before`);
-        }
+        duplicate = !(await mark());
+        if (duplicate) throw new AlreadyHandledError(`${name}: handled by group ${group} before`);
         const value = await work(tx);
         await failpoint('consumer.beforeCommit');
         database.beforeCommit(tx, () => {
@@ -84,19 +94,26 @@ export async function attemptEvent(request: AttemptRequest, database: Database, 
   };
   const assertOpen = (): void => {
     if (state === 'over')
-      throw new HandlerAbortedError(`the attempt at event ${event.id} is over; its writes were rolled back`, {
+      throw new HandlerAbortedError(`the attempt at ${name} is over; its writes were rolled back`, {
         cause: abort.signal.reason,
       });
     if (state === 'committing') state = 'open'; // the transaction is being run anew after a conflict
   };
 
-  const context: ConsumeContext = { group, attempt, signal: abort.signal, idempotencyKey: `${group}:${event.id}`, once };
-  const causation = {
-    correlationid: event.correlationid,
-    causationid: event.id,
-    ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
+  const handle = async (): Promise<void> => {
+    const shared = { group, attempt, signal: abort.signal, once };
+    if (events.length === 1) {
+      const context: ConsumeContext = { ...shared, idempotencyKey: idempotencyKey(group, event) };
+      return withCausation(causationOf(event), async () => handler.handle(event, context));
+    }
+    const context: BatchContext = {
+      ...shared,
+      idempotencyKeyOf: (one) => idempotencyKey(group, one),
+      causedBy: (one, work) => withCausation(causationOf(one), work),
+    };
+    return handler.handleBatch?.(events, context);
   };
-  const handling = withCausation(causation, async () => handler.handle(event, context)).then(
+  const handling = handle().then(
     (): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : { kind: 'handled' }),
     (error: unknown): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : committed ? { kind: 'handled' } : { kind: 'failed', error }),
   );
@@ -124,6 +141,14 @@ export async function attemptEvent(request: AttemptRequest, database: Database, 
 
   const outcome = await ended;
   if (outcome.kind === 'failed' && signal.aborted) return { kind: 'interrupted' };
-  if (outcome.kind === 'handled' && !used) await inbox.markNow(group, event.id);
+  if (outcome.kind === 'handled' && !used) await inbox.markNow(group, eventIds);
   return outcome;
+}
+
+function idempotencyKey(group: string, { id }: EventEnvelope): string {
+  return `${group}:${id}`;
+}
+
+function causationOf({ correlationid, id, traceparent }: EventEnvelope): Causation {
+  return { correlationid, causationid: id, ...(traceparent !== undefined && { traceparent }) };
 }

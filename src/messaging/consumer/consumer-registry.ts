@@ -3,7 +3,14 @@ import { DiscoveryService } from '@nestjs/core';
 import { definitionOf } from '../event/event-definition.js';
 import type { EventEnvelope } from '../event/event-envelope.js';
 import type { Subscription } from '../transport/broker-adapter.js';
-import { EventConsumer, type ConsumeContext, type EventHandler, type IEventConsumer } from './event-consumer.js';
+import {
+  EventConsumer,
+  type BatchContext,
+  type BatchEventHandler,
+  type ConsumeContext,
+  type EventHandler,
+  type IEventConsumer,
+} from './event-consumer.js';
 
 /** A consumer class as the runner sees it. */
 export interface Handler {
@@ -14,12 +21,20 @@ export interface Handler {
   readonly type: string | undefined;
   readonly order: 'key' | 'none';
   readonly timeoutMs: number | undefined;
+  /** Default `single`. */
+  readonly commit?: 'single' | 'grouped' | undefined;
   readonly handle: (event: EventEnvelope, context: ConsumeContext) => Promise<void>;
+  /** Where it exists, `handle` is this one with a single event. */
+  readonly handleBatch?: BatchHandle | undefined;
 }
+
+export type BatchHandle = (events: readonly EventEnvelope[], context: BatchContext) => Promise<void>;
 
 /** The consumers of one group on one topic: one subscription, dispatched by type. */
 export interface ConsumerGroup extends Subscription {
   handlerOf(type: string): Handler | undefined;
+  /** Whether one of its handlers takes many events at once. */
+  readonly takesBatches: boolean;
 }
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
@@ -57,8 +72,11 @@ export class ConsumerRegistry {
       const options = Reflect.getMetadata(EventConsumer.KEY, instance.constructor) as Parameters<typeof EventConsumer>[0];
       const candidate = instance as Partial<IEventConsumer>;
       if (options) {
-        if (typeof candidate.handleMessage !== 'function')
-          throw new ConsumerSetupError(`${metatype.name} has @EventConsumer but no handleMessage(event, context)`);
+        const { handleBatch } = instance as Partial<BatchEventHandler>;
+        if ((typeof candidate.handleMessage === 'function') === (typeof handleBatch === 'function'))
+          throw new ConsumerSetupError(
+            `${metatype.name} has @EventConsumer and must have one of handleMessage(event, context) and handleBatch(events, context)`,
+          );
         const { topic, type } = definitionOf(options.event);
         handlers.push({
           name: metatype.name,
@@ -67,7 +85,10 @@ export class ConsumerRegistry {
           type,
           order: options.order ?? 'key',
           timeoutMs: options.timeoutMs,
-          handle: (event, context) => (instance as EventHandler).handleMessage(event, context),
+          commit: options.commit,
+          ...(typeof handleBatch === 'function'
+            ? batchHandler((events, context) => (instance as BatchEventHandler).handleBatch(events, context))
+            : { handle: (event: EventEnvelope, context: ConsumeContext) => (instance as EventHandler).handleMessage(event, context) }),
         });
       } else if (
         typeof candidate.getTopic === 'function' &&
@@ -88,6 +109,15 @@ export class ConsumerRegistry {
     }
     return handlers;
   }
+}
+
+/** The two ways in of a handler that takes many events: by itself, an event is a batch of one. */
+export function batchHandler(handleBatch: BatchHandle): Pick<Handler, 'handle' | 'handleBatch'> {
+  return {
+    handleBatch,
+    handle: (event, { idempotencyKey, ...context }) =>
+      handleBatch([event], { ...context, idempotencyKeyOf: () => idempotencyKey, causedBy: (_, work) => work() }),
+  };
 }
 
 function group(handlers: readonly Handler[]): ConsumerGroup[] {
@@ -115,5 +145,6 @@ function group(handlers: readonly Handler[]): ConsumerGroup[] {
     group: name,
     topic,
     handlerOf: (type) => byType.get(type) ?? byType.get(undefined),
+    takesBatches: [...byType.values()].some(({ handleBatch }) => handleBatch !== undefined),
   }));
 }

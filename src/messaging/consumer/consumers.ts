@@ -16,6 +16,9 @@ import { SupervisedSubscription, type SubscriptionState } from './supervised-sub
 /** Subject of the hint that a group was paused, resumed, or has a replay due. */
 export const GROUPS_SUBJECT = 'groups';
 
+/** What a group that takes batches has in hand at least: two full ones. */
+const BATCH_IN_FLIGHT = 1000;
+
 export interface SubscriptionStatus {
   readonly group: string;
   readonly topic: string;
@@ -85,7 +88,7 @@ export class Consumers {
         adapter: this.broker.adapter,
         subscription: { group, topic },
         deliver: (message) => runner.deliver(message),
-        maxInFlight: consumers.maxInFlight,
+        maxInFlight: subscription.takesBatches ? Math.max(consumers.maxInFlight, BATCH_IN_FLIGHT) : consumers.maxInFlight,
         logger: this.logger,
         onRebuild: () => this.metrics.consumerRebuilds.inc({ group, topic }),
       });

@@ -19,6 +19,29 @@ export interface EventHandler<E = unknown> {
   handleMessage(event: EventEnvelope<E>, context: ConsumeContext): Promise<void>;
 }
 
+/** For many events at once, opt-in: one transaction and one mark for all of them. */
+export interface BatchEventHandler<E = unknown> {
+  /**
+   * Handles events of one type, those of a key in their order. All are handled or, when it throws, none: then each
+   * is given to this method by itself, and only what fails alone is tried again, parked, or a dead letter.
+   */
+  handleBatch(events: readonly EventEnvelope<E>[], context: BatchContext): Promise<void>;
+}
+
+export interface BatchContext {
+  readonly group: string;
+  /** More than 1 only for an event by itself. */
+  readonly attempt: number;
+  /** Aborted on the handler's time-out, on shutdown, and when one of the deliveries is lost. */
+  readonly signal: AbortSignal;
+  /** The same at every attempt of this event in this group. */
+  idempotencyKeyOf(event: EventEnvelope): string;
+  /** Events emitted inside go back to this event. Without it, they begin a chain of their own. */
+  causedBy<T>(event: EventEnvelope, work: () => T): T;
+  /** As in ConsumeContext, for all of the events. */
+  once<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+}
+
 export interface ConsumeContext {
   readonly group: string;
   /** 1 for the first; an attempt that a shutdown or an outage cut short is not counted. */
@@ -44,6 +67,11 @@ export interface EventConsumerOptions {
   order?: 'key' | 'none';
   /** Default HANDLER_TIMEOUT_MS. */
   timeoutMs?: number;
+  /**
+   * `grouped`: what handlers of different keys do in `once` at the same time is committed together. Several times
+   * faster; its price is that rows stay locked until the group is done. Default `single`.
+   */
+  commit?: 'single' | 'grouped';
 }
 
 /** Marks a provider as the handler of one event type in one group: `@EventConsumer({ event: OrderPlaced, group: 'inventory' })`. */

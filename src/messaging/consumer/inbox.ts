@@ -36,9 +36,23 @@ export class Inbox {
     );
   }
 
+  /**
+   * Marks many events in one statement; answers those that were not marked before. In ascending order, so that
+   * two instances which mark the same events wait for each other and do not deadlock.
+   */
+  async markAll(tx: Transaction, group: string, eventIds: readonly string[]): Promise<ReadonlySet<string>> {
+    const rows = await tx.$queryRaw<{ id: string }[]>`
+      INSERT INTO inbox (group_name, event_id) SELECT ${group}, id FROM unnest(${[...eventIds]}::uuid[]) AS id ORDER BY id
+      ON CONFLICT DO NOTHING RETURNING event_id AS id`;
+    return new Set(rows.map(({ id }) => id));
+  }
+
   /** For a handler that had no effect in the database. */
-  async markNow(group: string, eventId: string): Promise<void> {
-    await this.database.query('INSERT INTO inbox (group_name, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [group, eventId]);
+  async markNow(group: string, eventIds: readonly string[]): Promise<void> {
+    await this.database.query(
+      'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING',
+      [group, eventIds],
+    );
   }
 
   async has(group: string, eventId: string): Promise<boolean> {

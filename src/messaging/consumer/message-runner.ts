@@ -8,15 +8,20 @@ import { claimedId, claimedKey, claimedType, decode } from '../event/event-codec
 import type { EventEnvelope, WireEvent } from '../event/event-envelope.js';
 import { backoffMs } from '../transport/backoff.js';
 import type { IncomingMessage, Settlement } from '../transport/broker-adapter.js';
-import { attemptEvent, HandlerTimeoutError, type AttemptOutcome } from './attempt.js';
+import { attemptEvents, HandlerTimeoutError, type AttemptMeans, type AttemptOutcome } from './attempt.js';
 import type { ConsumerGroup, Handler } from './consumer-registry.js';
 import type { Inbox } from './inbox.js';
+import { KeyedBatches } from './keyed-batches.js';
 import { KeyedExecutor } from './keyed-executor.js';
+import { groupedOnce, singleOnce, type Once } from './once.js';
 import type { ParkableEvent, Parking } from './parking.js';
 import { describe, dispositionOf, type RetrySettings } from './retry-policy.js';
 
 const OUTAGE_BASE_MS = 100;
 const OUTAGE_MAX_MS = 3000;
+const MOST_IN_A_BATCH = 500;
+/** One is gathered and decoded while the other is with the database. */
+const BATCHES_AT_ONCE = 2;
 const ANSWER_MS = 1000;
 
 export interface RunnerSettings extends RetrySettings {
@@ -35,6 +40,14 @@ export interface RunnerParts {
   readonly onParked: (delayMs: number) => void;
 }
 
+/** A delivery that waits to be worked on, and whom to tell. */
+interface Delivery {
+  readonly key: string;
+  readonly event: ParkableEvent;
+  readonly message: IncomingMessage;
+  readonly settled: (settlement: Settlement) => void;
+}
+
 /**
  * Takes what one subscription delivers to its end: decode, recognise duplicates, wait behind a parked
  * predecessor, handle, and settle. "Settled" is answered only when the event is handled or safe in the database.
@@ -42,23 +55,119 @@ export interface RunnerParts {
 export class MessageRunner {
   private readonly executor: KeyedExecutor;
   private readonly interrupt = new AbortController();
+  private readonly batches: KeyedBatches<Delivery> | undefined;
+  private readonly single: Once;
+  private readonly grouped: Once;
 
   constructor(
     private readonly consumer: ConsumerGroup,
     private readonly parts: RunnerParts,
   ) {
     this.executor = new KeyedExecutor(parts.settings.concurrency);
+    this.single = singleOnce(parts.database, parts.inbox, consumer.group);
+    this.grouped = groupedOnce(parts.database, parts.inbox, consumer.group);
+    if (consumer.takesBatches)
+      this.batches = new KeyedBatches({
+        most: MOST_IN_A_BATCH,
+        atOnce: BATCHES_AT_ONCE,
+        kindOf: ({ event }) => consumer.handlerOf(claimedType(event.headers))?.handleBatch,
+        work: (deliveries, done) => this.settleAll(deliveries, done),
+      });
   }
 
   /** Never rejects. Deliveries of one key are worked on in the order of the calls. */
   deliver(message: IncomingMessage): Promise<Settlement> {
     const event = this.identify(message);
+    const { batches } = this;
+    if (batches) return new Promise((settled) => batches.add({ key: event.key, event, message, settled }));
+    return this.deliverAlone(event, message);
+  }
+
+  private deliverAlone(event: ParkableEvent, message: IncomingMessage): Promise<Settlement> {
     return this.executor.run(event.key, async () => {
-      const signal = AbortSignal.any([message.signal, this.interrupt.signal]);
-      const settlement = await this.settle(event, message.undeliverable, signal);
+      const cut = cutWith([message.signal, this.interrupt.signal]);
+      const settlement = await this.settle(event, message.undeliverable, cut.signal);
+      cut.release();
       if (settlement === 'settled') await failpoint('consumer.beforeAck');
       return settlement;
     });
+  }
+
+  /**
+   * Settles a batch: together what can be handled together, the rest one by one, as without batches. A batch that
+   * fails, is cut short or meets an outage had no effect and counts as no attempt, so going one by one after it gives
+   * each event the retries, the parking and the dead letter it would have had. A key is in one of the two parts as a
+   * whole, so its order holds.
+   */
+  private async settleAll(deliveries: readonly Delivery[], done: (delivery: Delivery) => void): Promise<void> {
+    const together = await this.handleTogether(deliveries).catch((error: unknown) => {
+      this.parts.logger.debug({ group: this.consumer.group, err: error }, 'a batch is handled one by one: the database cannot be used');
+      return new Set<Delivery>();
+    });
+    if (together.size > 0) await failpoint('consumer.beforeAck');
+    for (const delivery of deliveries) {
+      // Not awaited: a slow event must hold up its own key only, not the next batch.
+      void this.conclude(delivery, together.has(delivery)).finally(() => done(delivery));
+    }
+  }
+
+  private async conclude({ event, message, settled }: Delivery, handled: boolean): Promise<void> {
+    settled(handled ? 'settled' : await this.deliverAlone(event, message));
+  }
+
+  /** Answers the deliveries whose events have been handled. */
+  private async handleTogether(deliveries: readonly Delivery[]): Promise<ReadonlySet<Delivery>> {
+    const { inbox, settings, metrics, logger } = this.parts;
+    const none: ReadonlySet<Delivery> = new Set();
+    const handler = this.consumer.handlerOf(claimedType(deliveries[0]?.event.headers ?? {}));
+    if (!handler?.handleBatch || deliveries.length === 1) return none;
+    const standings = await Promise.all(deliveries.map(({ event }) => inbox.standing(event.group, event.topic, event.key, event.eventId)));
+    const apart = new Set<string>();
+    const seen = new Set<string>();
+    const decoded = deliveries.map(({ event, key, message }, index) => {
+      const standing = standings[index];
+      if (standing?.done || standing?.held || message.undeliverable !== undefined || message.signal.aborted || seen.has(event.eventId))
+        apart.add(key);
+      seen.add(event.eventId);
+      try {
+        return decode(event);
+      } catch {
+        return void apart.add(key); // by itself it becomes a dead letter
+      }
+    });
+    const batch = deliveries.filter(({ key }) => !apart.has(key));
+    const [first, ...others] = decoded.filter(
+      (envelope, index) => envelope !== undefined && !apart.has(deliveries[index]?.key ?? ''),
+    ) as EventEnvelope[];
+    if (first === undefined || others.length === 0) return none;
+    const end = metrics.handleDuration.startTimer({ group: this.consumer.group, topic: this.consumer.topic });
+    const events = [first, ...others] as const;
+    const timeoutMs = handler.timeoutMs ?? settings.handlerTimeoutMs;
+    const cut = cutWith([this.interrupt.signal, ...batch.map(({ message }) => message.signal)]);
+    const outcome = await attemptEvents(
+      { group: this.consumer.group, handler, events, attempt: 1, timeoutMs, signal: cut.signal },
+      this.means('single'),
+    );
+    cut.release();
+    end({ outcome: outcome.kind });
+    const fields = { group: this.consumer.group, topic: this.consumer.topic, consumer: handler.name, events: events.length };
+    if (outcome.kind !== 'handled') {
+      logger.info(
+        { ...fields, ...(outcome.kind === 'failed' && { error: describe(outcome.error) }) },
+        'a batch was not handled; its events go one by one',
+      );
+      return none;
+    }
+    metrics.attempts.inc({ group: this.consumer.group }, events.length);
+    const now = Date.now();
+    for (const { time } of events) metrics.commitToHandled.observe(Math.max(0, now - Date.parse(time)) / 1000);
+    logger.info(fields, 'handled');
+    return new Set(batch);
+  }
+
+  private means(commit: Handler['commit']): AttemptMeans {
+    const { database, inbox } = this.parts;
+    return { database, inbox, onceIn: commit === 'grouped' ? this.grouped : this.single };
   }
 
   /** Cuts handlers short; what they were at is released, and no attempt is counted. */
@@ -68,7 +177,7 @@ export class MessageRunner {
 
   /** One attempt at an event that is known not to be handled yet; the retries come through here too. */
   async attempt(event: ParkableEvent, attempt: number, signal: AbortSignal): Promise<AttemptOutcome | { kind: 'unhandled' }> {
-    const { metrics, logger, settings, database, inbox } = this.parts;
+    const { metrics, logger, settings } = this.parts;
     let envelope: EventEnvelope;
     try {
       envelope = decode(event);
@@ -82,10 +191,10 @@ export class MessageRunner {
       return { kind: 'unhandled' };
     }
     const end = metrics.handleDuration.startTimer({ group: event.group, topic: event.topic });
-    const outcome = await attemptEvent(
-      { group: event.group, handler, event: envelope, attempt, timeoutMs: handler.timeoutMs ?? settings.handlerTimeoutMs, signal },
-      database,
-      inbox,
+    const timeoutMs = handler.timeoutMs ?? settings.handlerTimeoutMs;
+    const outcome = await attemptEvents(
+      { group: event.group, handler, events: [envelope], attempt, timeoutMs, signal },
+      this.means(handler.commit),
     );
     if (outcome.kind === 'failed' && (await this.isOutage(outcome.error))) throw outcome.error;
     end({ outcome: outcome.kind });
@@ -190,6 +299,22 @@ function uuidOf(message: IncomingMessage & WireEvent): string {
   digest[6] = ((digest[6] as number) & 0x0f) | 0x80;
   digest[8] = ((digest[8] as number) & 0x3f) | 0x80;
   return digest.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+/** A signal that is aborted with the first of these; `release` lets go of them. */
+function cutWith(signals: readonly AbortSignal[]): { signal: AbortSignal; release: () => void } {
+  const cut = new AbortController();
+  const onAbort = ({ target }: Event): void => cut.abort((target as AbortSignal).reason);
+  for (const signal of signals) {
+    if (signal.aborted) cut.abort(signal.reason);
+    else signal.addEventListener('abort', onAbort, { once: true });
+  }
+  return {
+    signal: cut.signal,
+    release: () => {
+      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+    },
+  };
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

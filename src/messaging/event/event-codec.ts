@@ -12,6 +12,9 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 const TYPE = /^[\x21-\x7e]{1,255}$/;
 const REQUIRED = ['id', 'source', 'type', 'partitionkey'] as const;
 const UNSTORABLE = /\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+/** A member may also be written with escapes. */
+const MAY_REACH_PROTOTYPE = /__proto__|\\u/;
+const UTF_8 = new TextDecoder('utf-8', { fatal: true });
 export const MAX_KEY_LENGTH = 255;
 
 /**
@@ -50,13 +53,19 @@ export function encode(envelope: EventEnvelope): WireEvent {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== undefined) headers[PREFIX + name] = String(value);
   }
-  const text = JSON.stringify(data, (member, value: unknown) => {
+  let text = JSON.stringify(data);
+  // What must not be there is in JSON as an escape; only where there is one is it worth a look at each text.
+  if (text.includes('\\u')) text = JSON.stringify(data, refuseUnstorable(envelope.type));
+  return { headers, payload: Buffer.from(text, 'utf8') };
+}
+
+function refuseUnstorable(type: string): (member: string, value: unknown) => unknown {
+  return (member, value) => {
     if (typeof value === 'string' && UNSTORABLE.test(value)) {
-      throw new InvalidEventError(envelope.type, [`${member || 'data'} must not hold U+0000 or half of a surrogate pair`]);
+      throw new InvalidEventError(type, [`${member || 'data'} must not hold U+0000 or half of a surrogate pair`]);
     }
     return value;
-  });
-  return { headers, payload: Buffer.from(text, 'utf8') };
+  };
 }
 
 /**
@@ -141,20 +150,22 @@ export function claimedKey(headers: Readonly<Record<string, string>>): string | 
 function parse(payload: Buffer): unknown {
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(payload);
+    text = UTF_8.decode(payload);
   } catch (cause) {
     throw new MalformedEventError('the body is not UTF-8', { cause });
   }
   try {
     // Members that would reach Object.prototype through a careless merge are no data of ours.
-    return JSON.parse(text, (member, value: unknown) => {
-      if (member === '__proto__') throw new MalformedEventError('the body has a member __proto__');
-      return value;
-    });
+    return MAY_REACH_PROTOTYPE.test(text) ? JSON.parse(text, refusePrototype) : JSON.parse(text);
   } catch (cause) {
     if (cause instanceof MalformedEventError) throw cause;
     throw new MalformedEventError('the body is not JSON'); // the parser's own message quotes the body
   }
+}
+
+function refusePrototype(member: string, value: unknown): unknown {
+  if (member === '__proto__') throw new MalformedEventError('the body has a member __proto__');
+  return value;
 }
 
 /** Unknown members pass: an older consumer must live with a newer event's additions. */

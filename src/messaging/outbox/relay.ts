@@ -18,6 +18,8 @@ const CIRCUIT_BASE_MS = 100;
 const CIRCUIT_MAX_MS = 5000;
 const HOLD_BASE_MS = 500;
 const HOLD_MAX_MS = 10_000;
+/** The longest that events wait for company while others keep coming. */
+const MOST_REST_MS = 25;
 
 interface Hold {
   attempts: number;
@@ -47,6 +49,8 @@ export class Relay {
   private running: Promise<void> | undefined;
   private stopping = false;
   private awake = false;
+  /** Rows of undeclared topics are looked for when there is nothing else to do, and at every poll. */
+  private lookForUndeclared = true;
   private wakeUp: (() => void) | undefined;
   private unlisten: (() => void) | undefined;
   private circuitFailures = 0;
@@ -91,6 +95,7 @@ export class Relay {
   async poll(): Promise<void> {
     if (!this.running || this.stopping) return;
     await this.refreshHolds();
+    this.lookForUndeclared = true;
     if (this.parked.size > 0) await this.table.followParked(this.settings.instance);
     this.wake();
   }
@@ -117,9 +122,14 @@ export class Relay {
     while (!this.stopping) {
       this.awake = false;
       try {
-        const busy = movesOutbox(this.broker.adapter) ? await this.move() : await this.drain();
+        const began = performance.now();
+        const more = movesOutbox(this.broker.adapter) ? await this.move() : await this.drain();
         this.circuitFailures = 0;
-        if (!busy) await this.idle();
+        if (more) continue;
+        // Events keep coming: without a rest each would have a round of its own, and the rounds would take the CPU from who
+        // emits. A round is short while there is time to spare, and so is the rest.
+        if (this.awake) await pause(Math.min(performance.now() - began, MOST_REST_MS));
+        await this.idle();
       } catch (error) {
         this.circuitFailures++;
         if (this.circuitFailures === 1) this.logger.warn({ err: error }, 'publishing stopped; the outbox keeps the events');
@@ -146,7 +156,9 @@ export class Relay {
     }
     await this.release([...this.holds.keys()].filter((key) => !held.includes(key) && this.topics.includes(topicOf(key))));
     for (const [topic, count] of rows) this.metrics.published.inc({ topic }, count);
-    if (moved >= limit) return true;
+    if (this.mayLeaveMore(moved)) return true;
+    if (moved > 0 && !this.lookForUndeclared && this.holds.size === 0) return false;
+    this.lookForUndeclared = false;
     const undeclared = await this.table.readUndeclared(lanes, this.topics, this.heldKeys());
     for (const row of firstOfEachKey(undeclared)) await this.refuse(row, this.undeclared(row));
     return moved > 0 || undeclared.length > 0;
@@ -154,7 +166,7 @@ export class Relay {
 
   /**
    * Reads the next batch while this one is being published, and deletes the last one meanwhile.
-   * @returns whether there was anything to do
+   * @returns whether there may be more to do; what is committed after the last read comes with a signal of its own
    * @throws Error the broker or the database could not be reached; everything unproved is still in the outbox
    */
   private async drain(): Promise<boolean> {
@@ -174,21 +186,22 @@ export class Relay {
     const groups = await this.serveGroups();
     let deleting: Promise<boolean> = Promise.resolve(true);
     let deletingRows: OutboxRow[] = [];
+    let left = false;
     try {
       while (rows.length > 0) {
         await failpoint('relay.afterRead');
-        const next = settled(read([...deletingRows, ...rows]));
+        const next = this.mayLeaveMore(rows.length) ? settled(read([...deletingRows, ...rows])) : Promise.resolve({ value: [] });
         const { done, refused, trouble } = await this.publish(rows);
         await failpoint('relay.afterPublish');
         // What was published for too few groups is still there: it begins anew, from the head, for all of them.
-        if (!(await deleting)) break;
+        if (!(await deleting)) return true;
         await failpoint('relay.beforeDelete');
         deleting = this.table.delete(done, groups);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
         await this.release(done.map(heldKeyOf));
         for (const { row, error } of refused) await this.refuse(row, error);
-        const ahead = await next;
+        const ahead: { value?: OutboxRow[]; error?: Error } = await next;
         if (trouble) throw trouble;
         if (ahead.error) throw ahead.error;
         if (this.stopping) break;
@@ -198,11 +211,17 @@ export class Relay {
           const key = heldKeyOf(row);
           return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);
         });
+        left ||= stopped.size > 0 || rows.length < (ahead.value?.length ?? 0);
       }
     } finally {
       await deleting;
     }
-    return true;
+    return left || !(await deleting) || this.holds.size > 0;
+  }
+
+  /** A lane can have more than was read only when it gave its whole share, which is the batch divided by the lanes or more. */
+  private mayLeaveMore(count: number): boolean {
+    return count * this.settings.lanes >= this.settings.config.outbox.batchSize;
   }
 
   /** Lets the adapter know of every group; answers which they are, and undefined where the broker knows them itself. */
@@ -337,6 +356,10 @@ export class Relay {
       };
     });
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function faultOf({ eventId, fault }: OutboxRow): MessageRejectedError | undefined {

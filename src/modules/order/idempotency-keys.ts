@@ -3,7 +3,7 @@ import { Interval } from '@nestjs/schedule';
 import { Database, type Transaction } from '../../database/database.js';
 import { isLockTimeout } from '../../database/database-errors.js';
 import { LOGGER, type Logger } from '../../observability/logger.js';
-import { IdempotencyKeyInUseError, IdempotencyKeyReusedError } from './order.errors.js';
+import { IdempotencyKeyInUseError } from './order.errors.js';
 
 /** An answer that is given again, to the letter, to whoever repeats the request. */
 export interface StoredAnswer {
@@ -11,6 +11,13 @@ export interface StoredAnswer {
   readonly location: string;
   /** JSON */
   readonly body: string;
+}
+
+/** A request with a key, as it is claimed. */
+export interface KeyClaim {
+  readonly key: string;
+  /** The request's fingerprint. */
+  readonly request: string;
 }
 
 const WAIT_FOR_TWIN_MS = 2000;
@@ -27,23 +34,37 @@ export class IdempotencyKeys {
   ) {}
 
   /**
-   * The first statement of the transaction: claims the key, or finds the answer that it was spent on. A twin that
-   * has claimed it and is not done yet is waited for a little; if it fails, the key is ours.
-   * @throws IdempotencyKeyReusedError for another request, IdempotencyKeyInUseError when the twin takes too long
+   * The first statement of the transaction: claims different keys, in ascending order, so that twins wait for each
+   * other and do not deadlock; answers what those that were claimed before were spent on. A twin that is not done
+   * yet is waited for a little; if it fails, the key is ours.
+   * @throws IdempotencyKeyInUseError when a twin takes too long
    */
-  async claim(tx: Transaction, key: string, request: string): Promise<StoredAnswer | undefined> {
-    if (await this.insert(tx, key, request)) return undefined;
-    const [stored] = await tx.$queryRaw<(StoredAnswer & { request: string })[]>`
-      SELECT request, status, location, body FROM idempotency_key WHERE key = ${key}`;
-    if (!stored) throw new IdempotencyKeyInUseError(RETRY_AFTER_SECONDS, undefined); // cleaned up in between
-    if (stored.request !== request) throw new IdempotencyKeyReusedError();
-    return stored;
+  async claim(tx: Transaction, claims: readonly KeyClaim[]): Promise<ReadonlyMap<string, StoredAnswer & KeyClaim>> {
+    if (claims.length === 0) return new Map();
+    const claimed = await this.insert(tx, claims);
+    const earlier = claims.filter(({ key }) => !claimed.has(key)).map(({ key }) => key);
+    if (earlier.length === 0) return new Map();
+    const stored = await tx.$queryRaw<(StoredAnswer & KeyClaim)[]>`
+      SELECT key, request, status, location, body FROM idempotency_key WHERE key = ANY(${earlier}::text[])`;
+    if (stored.length < earlier.length) throw new IdempotencyKeyInUseError(RETRY_AFTER_SECONDS, undefined); // cleaned up in between
+    return new Map(stored.map((answer) => [answer.key, answer]));
   }
 
-  /** Keeps the answer with the key that this transaction has claimed. */
-  async spend(tx: Transaction, key: string, answer: StoredAnswer): Promise<void> {
+  /** Keeps the answers with the keys that this transaction has claimed. */
+  async spend(tx: Transaction, answers: readonly (StoredAnswer & { readonly key: string })[]): Promise<void> {
+    if (answers.length === 0) return;
     await tx.$executeRaw`
-      UPDATE idempotency_key SET status = ${answer.status}, location = ${answer.location}, body = ${answer.body} WHERE key = ${key}`;
+      UPDATE idempotency_key SET status = spent.status, location = spent.location, body = spent.body
+      FROM unnest(
+        ${answers.map(({ key }) => key)}::text[], ${answers.map(({ status }) => status)}::int[],
+        ${answers.map(({ location }) => location)}::text[], ${answers.map(({ body }) => body)}::text[]
+      ) AS spent(key, status, location, body)
+      WHERE idempotency_key.key = spent.key`;
+  }
+
+  /** Gives back keys that this transaction has claimed for requests that were refused. */
+  async release(tx: Transaction, keys: readonly string[]): Promise<void> {
+    if (keys.length > 0) await tx.$executeRaw`DELETE FROM idempotency_key WHERE key = ANY(${[...keys]}::text[])`;
   }
 
   /** Forgets keys that nobody repeats any more. */
@@ -57,16 +78,19 @@ export class IdempotencyKeys {
   }
 
   /** One round trip: bounds the wait for a twin, inserts, and takes the bound away again. */
-  private async insert(tx: Transaction, key: string, request: string): Promise<boolean> {
+  private async insert(tx: Transaction, claims: readonly KeyClaim[]): Promise<ReadonlySet<string>> {
     try {
-      const [result] = await tx.$queryRaw<{ claimed: boolean }[]>`
+      const [result] = await tx.$queryRaw<{ claimed: string[] }[]>`
         WITH bound AS MATERIALIZED (
           SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', ${String(WAIT_FOR_TWIN_MS)}, true) AS now
         ), claimed AS (
-          INSERT INTO idempotency_key (key, request) SELECT ${key}, ${request} FROM bound ON CONFLICT DO NOTHING RETURNING key
-        ), counted AS MATERIALIZED (SELECT count(*) = 1 AS claimed FROM claimed)
-        SELECT claimed, set_config('lock_timeout', bound.before, true) FROM counted, bound`;
-      return result?.claimed ?? false;
+          INSERT INTO idempotency_key (key, request)
+          SELECT claim.key, claim.request
+          FROM bound, unnest(${claims.map(({ key }) => key)}::text[], ${claims.map(({ request }) => request)}::text[]) AS claim(key, request)
+          ORDER BY claim.key ON CONFLICT DO NOTHING RETURNING key
+        ), listed AS MATERIALIZED (SELECT coalesce(array_agg(key), '{}') AS claimed FROM claimed)
+        SELECT claimed, set_config('lock_timeout', bound.before, true) FROM listed, bound`;
+      return new Set(result?.claimed);
     } catch (error) {
       if (isLockTimeout(error)) throw new IdempotencyKeyInUseError(RETRY_AFTER_SECONDS, error);
       throw error;

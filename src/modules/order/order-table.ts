@@ -38,26 +38,29 @@ export interface OrderPlace {
 /** A transaction, or the client outside of one. */
 export type Reader = Transaction | Database['prisma'];
 
-/** Writes a pending order with its items and the first line of its history; answers when, by the database's clock. */
-export async function insertOrder(tx: Transaction, order: NewOrder): Promise<Date> {
-  const [row] = await tx.$queryRaw<{ createdAt: Date }[]>`
+/** Writes pending orders with their items and the first line of their history; answers when each was, by the database's clock. */
+export async function insertOrders(tx: Transaction, orders: readonly NewOrder[]): Promise<ReadonlyMap<string, Date>> {
+  const items = orders.flatMap((order) => order.items.map((item, index) => ({ ...item, orderId: order.id, position: index + 1 })));
+  const rows = await tx.$queryRaw<{ id: string; createdAt: Date }[]>`
     WITH placed AS (
       INSERT INTO orders (id, customer_id, status, total, currency, note)
-      VALUES (${order.id}::uuid, ${order.customerId}::uuid, 'pending', ${order.total}, ${order.currency}, ${order.note ?? null})
+      SELECT id, customer_id, 'pending', total, currency, note FROM unnest(
+        ${orders.map(({ id }) => id)}::uuid[], ${orders.map(({ customerId }) => customerId)}::uuid[], ${orders.map(({ total }) => total)}::bigint[],
+        ${orders.map(({ currency }) => currency)}::text[], ${orders.map(({ note }) => note ?? null)}::text[]
+      ) AS o(id, customer_id, total, currency, note)
       RETURNING id, created_at
     ), items AS (
       INSERT INTO order_item (order_id, position, sku, quantity, unit_price)
       SELECT placed.id, item.position, item.sku, item.quantity, item.unit_price
-      FROM placed, unnest(
-        ${order.items.map(({ sku }) => sku)}::text[],
-        ${order.items.map(({ quantity }) => quantity)}::int[],
-        ${order.items.map(({ unitPrice }) => unitPrice)}::bigint[]
-      ) WITH ORDINALITY AS item(sku, quantity, unit_price, position)
+      FROM placed JOIN unnest(
+        ${items.map(({ orderId }) => orderId)}::uuid[], ${items.map(({ position }) => position)}::int[],
+        ${items.map(({ sku }) => sku)}::text[], ${items.map(({ quantity }) => quantity)}::int[], ${items.map(({ unitPrice }) => unitPrice)}::bigint[]
+      ) AS item(order_id, position, sku, quantity, unit_price) ON item.order_id = placed.id
     ), history AS (
       INSERT INTO order_history (order_id, position, status, at) SELECT id, 1, 'pending', created_at FROM placed
     )
-    SELECT created_at AS "createdAt" FROM placed`;
-  return (row as { createdAt: Date }).createdAt;
+    SELECT id, created_at AS "createdAt" FROM placed`;
+  return new Map(rows.map(({ id, createdAt }) => [id, createdAt]));
 }
 
 /** Holds the order until the transaction ends, so that its transitions are made one after the other. */

@@ -18,8 +18,8 @@ export function contentBytesOf({ payload, headers }: OutgoingMessage): number {
 }
 
 /** What a record takes in a request, at most. */
-export function recordBytesOf(message: OutgoingMessage): number {
-  return contentBytesOf(message) + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
+export function recordBytesOf(message: OutgoingMessage, contentBytes = contentBytesOf(message)): number {
+  return contentBytes + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
 }
 
 /** A delivery of `topic`, in our name for it. */

@@ -10,6 +10,8 @@ const MAX_REQUEST_RECORDS = 2_000;
 interface Entry {
   readonly index: number;
   readonly message: OutgoingMessage;
+  /** Payload and headers. */
+  readonly bytes: number;
   /** Topic and key. */
   readonly orderedBy: string;
 }
@@ -49,7 +51,12 @@ export class PublishBatch {
     private readonly parts: PublishBatchParts,
   ) {
     this.outcomes = new Array<Error | undefined>(messages.length).fill(undefined);
-    this.entries = messages.map((message, index) => ({ index, message, orderedBy: `${message.topic}\0${message.key}` }));
+    this.entries = messages.map((message, index) => ({
+      index,
+      message,
+      bytes: contentBytesOf(message),
+      orderedBy: `${message.topic}\0${message.key}`,
+    }));
   }
 
   /** Whether something failed that is not a message's own fault. */
@@ -62,7 +69,7 @@ export class PublishBatch {
     let bytes = 0;
     for (const entry of this.entries) {
       if (!this.isDue(entry)) continue;
-      const size = recordBytesOf(entry.message);
+      const size = recordBytesOf(entry.message, entry.bytes);
       if (chunk.length > 0 && (bytes + size > MAX_REQUEST_BYTES || chunk.length >= MAX_REQUEST_RECORDS)) {
         await this.sendChunk(chunk);
         chunk = [];
@@ -88,7 +95,7 @@ export class PublishBatch {
       this.fail([entry], unreached);
       return false;
     }
-    const bytes = contentBytesOf(entry.message);
+    const { bytes } = entry;
     if (bytes > MAX_MESSAGE_BYTES) {
       this.refuse(entry, `it has ${bytes} bytes, at most ${MAX_MESSAGE_BYTES} are accepted`);
       return false;

@@ -1,0 +1,118 @@
+import pg from 'pg';
+import { checkEffects, fillOutbox, keysOf, perEvent, prepareEffects, until, type Bench, type Stage } from '../lib/bench.js';
+import { kafkaOf, startBaseline } from '../lib/baseline.js';
+import { THING_TOPIC } from '../lib/effect.js';
+import type { Subject } from '../lib/subject.js';
+
+const WORKLOAD = 'consume';
+const KEYS = 500;
+
+/** The ways to commit, each a group of its own. */
+export const MODES = [
+  ['single', 'handleMessage'],
+  ['grouped', 'handleMessage, commits grouped'],
+  ['batch', 'handleBatch'],
+] as const;
+
+/** Events that wait at the broker, until the group has remembered each and made one update for it. */
+export async function consume(bench: Bench): Promise<void> {
+  for (const broker of bench.brokers) {
+    await bench.stage(broker, async (stage) => {
+      const keys = keysOf(KEYS);
+      const groups = MODES.map(([mode]) => mode);
+      await prepareEffects(stage.database, [...groups, 'tutorial', 'bare'], keys);
+      await fillBroker(bench, stage, groups, keys);
+      for (const [mode, name] of MODES)
+        await timed(bench, stage, mode, name, bench.events, () =>
+          stage.start('subjects/waybill.ts', { BENCH_GROUPS: mode, BENCH_MODE: mode, ROLES: 'consumers' }),
+        );
+      if (broker !== 'kafka') return;
+      await bare(bench, stage, `${stage.namespace}.${THING_TOPIC}`);
+      await timed(bench, stage, 'tutorial', 'the tutorial way', Math.ceil(bench.events / 10), () =>
+        startBaseline(stage, 'consumer', { BASELINE_GROUP: 'tutorial', BASELINE_TOPIC: `${stage.namespace}.${THING_TOPIC}` }),
+      );
+    });
+  }
+}
+
+/** Publishes the events for all groups, as their application would. */
+export async function fillBroker(bench: Bench, stage: Stage, groups: readonly string[], keys: readonly string[]): Promise<void> {
+  const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: groups.join(','), ROLES: 'relay' });
+  await fillOutbox(stage.database, keys, bench.events);
+  await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+  await subject.stop();
+}
+
+/** From the first effect to the last, so that joining a group is not counted. */
+async function timed(
+  bench: Bench,
+  stage: Stage,
+  group: string,
+  name: string,
+  events: number,
+  start: () => Promise<Subject>,
+): Promise<void> {
+  const subject = await start();
+  const handled = '(SELECT sum(handled) FROM bench_effect WHERE group_name = $1)';
+  await until(stage.database, `${handled} > 0`, [group]);
+  let [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
+  const before = row?.done ?? 0;
+  const cost = await stage.cost([subject], () => until(stage.database, `${handled} >= ${events}`, [group]));
+  [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
+  const done = (row?.done ?? 0) - before;
+  if (events === bench.events) await checkEffects(bench, stage.database, group, events);
+  await subject.stop();
+  bench.add({
+    workload: WORKLOAD,
+    name,
+    broker: stage.broker,
+    value: done / cost.seconds,
+    unit: 'events/s',
+    ...(name === 'the tutorial way' ? {} : { baseline: 'the tutorial way', limit: 'bare client, a batch a transaction' }),
+    ...perEvent(cost, done),
+  });
+}
+
+/** What Kafka and PostgreSQL give to a client that only takes batches and writes them, remembering each event. */
+async function bare(bench: Bench, stage: Stage, topic: string): Promise<void> {
+  const pool = new pg.Pool({ connectionString: stage.database.url, max: 4 });
+  const consumer = kafkaOf(stage).consumer({ groupId: `${stage.namespace}.bare` });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  let done = 0;
+  let start = 0;
+  let end: () => void;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  await consumer.run({
+    partitionsConsumedConcurrently: 4,
+    eachBatch: async ({ batch }) => {
+      start ||= performance.now();
+      const events = batch.messages.map(({ headers, value }) => ({
+        id: String(headers?.['ce_id']),
+        ...(JSON.parse(String(value)) as { thingId: string; n: number }),
+      }));
+      await pool.query(
+        `WITH e AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS e(id, key, n)),
+         new AS (INSERT INTO inbox (group_name, event_id) SELECT 'bare', id FROM e ON CONFLICT DO NOTHING RETURNING event_id)
+         UPDATE bench_effect SET handled = handled + came.count, last = came.last
+         FROM (SELECT key, count(*)::int AS count, max(n) AS last FROM e JOIN new ON event_id = id GROUP BY key) AS came
+         WHERE group_name = 'bare' AND bench_effect.key = came.key`,
+        [events.map(({ id }) => id), events.map(({ thingId }) => thingId), events.map(({ n }) => n)],
+      );
+      done += events.length;
+      if (done >= bench.events) end();
+    },
+  });
+  await ended;
+  const seconds = (performance.now() - start) / 1000;
+  await consumer.disconnect();
+  await pool.end();
+  await checkEffects(bench, stage.database, 'bare', bench.events);
+  bench.add({
+    workload: WORKLOAD,
+    name: 'bare client, a batch a transaction',
+    broker: 'kafka',
+    value: bench.events / seconds,
+    unit: 'events/s',
+  });
+}

@@ -1,0 +1,53 @@
+import { checkEffects, fillOutbox, keysOf, perEvent, prepareEffects, until, type Bench } from '../lib/bench.js';
+import { startBaseline } from '../lib/baseline.js';
+import { MODES } from './consume.js';
+
+const WORKLOAD = 'path';
+const KEYS = 500;
+
+/** The whole way: a backlog in the outbox, until each event is handled, remembered, and has its update. */
+export async function path(bench: Bench): Promise<void> {
+  for (const broker of bench.brokers) {
+    for (const [mode, name] of MODES) {
+      await bench.stage(broker, async (stage) => {
+        const keys = keysOf(KEYS);
+        await prepareEffects(stage.database, ['path'], keys);
+        const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: 'path', BENCH_MODE: mode, ROLES: 'relay,consumers' });
+        await fillOutbox(stage.database, keys, bench.events);
+        const cost = await stage.cost([subject], () => until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${bench.events}`));
+        await checkEffects(bench, stage.database, 'path', bench.events);
+        bench.add({
+          workload: WORKLOAD,
+          name,
+          broker,
+          value: bench.events / cost.seconds,
+          unit: 'events/s',
+          baseline: 'the tutorial way',
+          ...perEvent(cost, bench.events),
+        });
+      });
+    }
+  }
+  await bench.stage('kafka', async (stage) => {
+    const events = Math.ceil(bench.events / 20);
+    const keys = keysOf(KEYS);
+    await prepareEffects(stage.database, ['path'], keys);
+    const subject = await startBaseline(stage, 'publisher,consumer', { BASELINE_GROUP: 'path' });
+    await stage.database.query(
+      `INSERT INTO baseline_outbox (id, topic, key, type, payload)
+       SELECT gen_random_uuid()::text, $1, k, 'bench.thing.happened', jsonb_build_object('thingId', k, 'n', (n - 1) / ${KEYS} + 1, 'text', repeat('x', 230))
+       FROM generate_series(1, $2::int) AS n, LATERAL (SELECT ($3::text[])[(n - 1) % ${KEYS} + 1] AS k) AS key`,
+      [`${stage.namespace}.baseline`, events, keys],
+    );
+    const cost = await stage.cost([subject], () => until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${events}`));
+    await checkEffects(bench, stage.database, 'path', events);
+    bench.add({
+      workload: WORKLOAD,
+      name: 'the tutorial way',
+      broker: 'kafka',
+      value: events / cost.seconds,
+      unit: 'events/s',
+      ...perEvent(cost, events),
+    });
+  });
+}

@@ -1,0 +1,118 @@
+import { fillOutbox, keysOf, perEvent, until, type Bench, type Stage } from '../lib/bench.js';
+import { startBaseline, kafkaOf } from '../lib/baseline.js';
+import { bareLimit } from '../lib/bare-publishers.js';
+
+const WORKLOAD = 'relay';
+const KEYS = 500;
+const EMPTY = 'NOT EXISTS (SELECT 1 FROM outbox)';
+
+/** A backlog of events of 300 bytes over 500 keys, until the last one is proved to be at the broker. */
+export async function relay(bench: Bench): Promise<void> {
+  await bench.stage('postgres', async (stage) => {
+    const subject = await stage.start('subjects/waybill.ts', { BENCH_NULL_BROKER: '1', BENCH_GROUPS: 'drain', ROLES: 'relay' });
+    await drain(bench, stage, subject, 'drain to the null broker', 'bare claim-and-mark');
+    bench.check('what the null broker was given', await subject.call('published'), { events: bench.events, disorder: 0 });
+  });
+  await bench.stage('postgres', async (stage) => claimAndMark(bench, stage));
+  for (const broker of bench.brokers) {
+    await bench.stage(broker, async (stage) => {
+      const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: 'drain', ROLES: 'relay' });
+      await drain(bench, stage, subject, `drain to ${broker}`, `bare ${broker} client`);
+    });
+    await bench.stage(broker, async (stage) => {
+      const bare = await bareLimit(stage, bench.events);
+      if (bare !== undefined) bench.add({ workload: WORKLOAD, name: `bare ${broker} client`, broker, value: bare, unit: 'events/s' });
+    });
+  }
+  await bench.stage('kafka', async (stage) => baseline(bench, stage));
+}
+
+async function drain(bench: Bench, stage: Stage, subject: { pid: number }, name: string, limit: string): Promise<void> {
+  const keys = keysOf(KEYS);
+  await fillOutbox(stage.database, keys, bench.events);
+  const cost = await stage.cost([subject], () => until(stage.database, EMPTY));
+  bench.add({
+    workload: WORKLOAD,
+    name,
+    broker: stage.broker,
+    value: bench.events / cost.seconds,
+    unit: 'events/s',
+    baseline: 'the tutorial way',
+    limit,
+    ...perEvent(cost, bench.events),
+  });
+}
+
+/** A tenth of the events: the rate is the same, and the wait is not. */
+async function baseline(bench: Bench, stage: Stage): Promise<void> {
+  const events = Math.ceil(bench.events / 10);
+  const subject = await startBaseline(stage, 'publisher');
+  await stage.database.query(
+    `INSERT INTO baseline_outbox (id, topic, key, type, payload)
+     SELECT gen_random_uuid()::text, $1, (n % ${KEYS})::text, 'bench.thing.happened', jsonb_build_object('thingId', n % ${KEYS}, 'n', n, 'text', repeat('x', 230))
+     FROM generate_series(1, $2::int) AS n`,
+    [`${stage.namespace}.baseline`, events],
+  );
+  await until(stage.database, `EXISTS (SELECT 1 FROM baseline_outbox WHERE status = 'published')`);
+  const [begun] = await stage.database.query<{ left: number }>(
+    `SELECT count(*)::int AS left FROM baseline_outbox WHERE status = 'pending'`,
+  );
+  const left = begun?.left ?? 0;
+  const cost = await stage.cost([subject], () =>
+    until(stage.database, `NOT EXISTS (SELECT 1 FROM baseline_outbox WHERE status = 'pending')`),
+  );
+  const admin = kafkaOf(stage).admin();
+  await admin.connect();
+  const offsets = await admin.fetchTopicOffsets(`${stage.namespace}.baseline`);
+  await admin.disconnect();
+  bench.check(
+    'what the baseline has published',
+    offsets.reduce((sum, { high }) => sum + Number(high), 0),
+    events,
+  );
+  bench.add({
+    workload: WORKLOAD,
+    name: 'the tutorial way',
+    broker: 'kafka',
+    value: left / cost.seconds,
+    unit: 'events/s',
+    ...perEvent(cost, left),
+  });
+}
+
+/** What relays with a status column do: claim a batch with an update, mark it with another, to the same null broker. */
+async function claimAndMark(bench: Bench, stage: Stage): Promise<void> {
+  const { database } = stage;
+  await database.query(`CREATE TABLE marked_outbox (id bigserial PRIMARY KEY, event_id uuid, topic text, type text, key text, headers text, payload text,
+    created_at timestamptz DEFAULT now(), claimed_until timestamptz, published_at timestamptz)`);
+  await database.query('CREATE INDEX ON marked_outbox (id) WHERE published_at IS NULL');
+  const events = Math.ceil(bench.events / 2);
+  await database.query(
+    `INSERT INTO marked_outbox (event_id, topic, type, key, headers, payload)
+     SELECT gen_random_uuid(), 'bench.thing', 'bench.thing.happened', (n % ${KEYS})::text, repeat('h', 400), repeat('x', 300) FROM generate_series(1, $1::int) AS n`,
+    [events],
+  );
+  await database.query('ANALYZE marked_outbox');
+  let done = 0;
+  const cost = await stage.cost([], async () => {
+    for (;;) {
+      const rows = await database.query<{ id: string }>(
+        `UPDATE marked_outbox SET claimed_until = now() + interval '10 s' WHERE id IN (
+           SELECT id FROM marked_outbox WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < now()) ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED)
+         RETURNING *`,
+      );
+      if (rows.length === 0) return;
+      await database.query('UPDATE marked_outbox SET published_at = now() WHERE id = ANY($1::bigint[])', [rows.map(({ id }) => id)]);
+      done += rows.length;
+    }
+  });
+  bench.check('what claim-and-mark has published', done, events);
+  bench.add({
+    workload: WORKLOAD,
+    name: 'bare claim-and-mark',
+    broker: 'none',
+    value: events / cost.seconds,
+    unit: 'events/s',
+    ...perEvent(cost, events),
+  });
+}

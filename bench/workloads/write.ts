@@ -1,0 +1,141 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { freePort } from '../../scripts/lib/ports.mjs';
+import { bucketOf } from '../../src/messaging/event/key-hash.js';
+import { perEvent, until, type Bench, type Stage } from '../lib/bench.js';
+import { startBaseline } from '../lib/baseline.js';
+import { postFor } from '../lib/http-load.js';
+import { startShop } from '../lib/shop.js';
+
+const WORKLOAD = 'write';
+const CONNECTIONS = 64;
+const SECONDS = 8;
+const WARM_UP_SECONDS = 2;
+
+/** `POST /orders`: an order and its event in one transaction, over 64 connections, while the events are published. */
+export async function write(bench: Bench): Promise<void> {
+  for (const broker of bench.brokers) {
+    for (const groupCommit of [true, false]) {
+      await bench.stage(broker, async (stage) => {
+        const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
+        await post(bench, stage, shop, groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each', 'orders', 'outbox');
+      });
+    }
+  }
+  await bench.stage('kafka', async (stage) => {
+    const port = await freePort();
+    const subject = await startBaseline(stage, 'publisher', { PORT: String(port) });
+    await post(bench, stage, { subject, port }, 'the tutorial way', 'baseline_order', 'baseline_outbox');
+  });
+  await bench.stage('postgres', async (stage) => limit(bench, stage));
+  await bench.stage('postgres', async (stage) => outboxCost(bench, stage));
+}
+
+/** One measurement over HTTP; answers requests and published events a second. */
+export async function post(
+  bench: Bench,
+  stage: Stage,
+  { subject, port }: { subject: { pid: number }; port: number },
+  name: string,
+  orders: string,
+  outbox: string,
+  workload = WORKLOAD,
+): Promise<void> {
+  const body = (): string =>
+    JSON.stringify({ customerId: randomUUID(), items: [{ sku: 'coffee-1kg', quantity: 1 }], paymentToken: 'tok_ok' });
+  const count = async (sql: string): Promise<number> => Number((await stage.database.query<{ count: string }>(sql))[0]?.count);
+  const backlog = (): Promise<number> => count(`SELECT count(*) FROM ${outbox} ${outbox === 'outbox' ? '' : "WHERE status = 'pending'"}`);
+  await postFor(port, '/orders', CONNECTIONS, WARM_UP_SECONDS, body);
+  const before = { orders: await count(`SELECT count(*) FROM ${orders}`), backlog: await backlog() };
+  let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
+  const cost = await stage.cost([subject], async () => {
+    load = await postFor(port, '/orders', CONNECTIONS, SECONDS, body);
+  });
+  const left = (await backlog()) - before.backlog;
+  bench.check(`orders of ${name}`, (await count(`SELECT count(*) FROM ${orders}`)) - before.orders, load.accepted);
+  bench.add({
+    workload,
+    name,
+    broker: stage.broker,
+    value: load.perSecond,
+    unit: 'requests/s',
+    baseline: 'the tutorial way',
+    limit: 'bare client, 64 orders a statement',
+    ...perEvent(cost, load.accepted),
+    note: `p50 ${load.ms.p50.toFixed(1)} ms, p99 ${load.ms.p99.toFixed(1)} ms; ${Math.round((load.accepted - left) / cost.seconds)} published/s meanwhile`,
+  });
+  if (outbox === 'outbox') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+}
+
+/** What PostgreSQL takes from a client that does nothing else: 64 orders, with items, history and events, in each statement. */
+async function limit(bench: Bench, stage: Stage): Promise<void> {
+  const pool = new pg.Pool({ connectionString: stage.database.url, max: 4 });
+  const rows = 64;
+  const end = performance.now() + 4000;
+  const start = performance.now();
+  let orders = 0;
+  const headers = JSON.stringify({
+    'content-type': 'application/json',
+    ce_specversion: '1.0',
+    ce_type: 'commerce.order.placed',
+    more: 'x'.repeat(300),
+  });
+  const payload = JSON.stringify({ text: 'x'.repeat(230) });
+  const cost = await stage.cost([], () =>
+    Promise.all(
+      Array.from({ length: 4 }, async () => {
+        while (performance.now() < end) {
+          const ids = Array.from({ length: rows }, () => randomUUID());
+          await pool.query({
+            name: 'limit',
+            text: `WITH e AS (SELECT * FROM unnest($1::uuid[], $2::smallint[]) AS e(id, lane)),
+              o AS (INSERT INTO orders (id, customer_id, status, total, currency) SELECT id, id, 'pending', 1890, 'EUR' FROM e),
+              i AS (INSERT INTO order_item (order_id, position, sku, quantity, unit_price) SELECT id, 1, 'coffee-1kg', 1, 1890 FROM e),
+              h AS (INSERT INTO order_history (order_id, position, status) SELECT id, 1, 'pending' FROM e)
+              INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
+              SELECT lane, id, 'commerce.order', 'commerce.order.placed', id::text, $3, $4 FROM e`,
+            values: [ids, ids.map((id) => bucketOf(id, 16)), headers, payload],
+          });
+          orders += rows;
+        }
+      }),
+    ),
+  );
+  const seconds = (performance.now() - start) / 1000;
+  await pool.end();
+  const [found] = await stage.database.query('SELECT count(*)::int AS orders FROM orders');
+  bench.check('orders of the bare client', found, { orders });
+  bench.add({
+    workload: WORKLOAD,
+    name: 'bare client, 64 orders a statement',
+    broker: 'none',
+    value: orders / seconds,
+    unit: 'requests/s',
+    ...perEvent(cost, orders),
+  });
+}
+
+/** The same transaction with and without an event, inside the process, in turns so that the machine's moods reach both. */
+async function outboxCost(bench: Bench, stage: Stage): Promise<void> {
+  const subject = await stage.start('subjects/waybill.ts', { BENCH_NULL_BROKER: '1', ROLES: 'http' });
+  const rates: { alone: number[]; withEvent: number[] } = { alone: [], withEvent: [] };
+  for (let round = 0; round < 4; round++) {
+    for (const [name, withEvent] of [
+      ['alone', false],
+      ['withEvent', true],
+    ] as const) {
+      const rate = await subject.call<number>('insert', { count: 1500, atOnce: 64, withEvent });
+      if (round > 0) rates[name].push(rate);
+    }
+  }
+  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [alone, withEvent] = [mean(rates.alone), mean(rates.withEvent)];
+  bench.add({
+    workload: WORKLOAD,
+    name: 'what the event costs a transaction',
+    broker: 'none',
+    value: (1 - withEvent / alone) * 100,
+    unit: '%',
+    note: `${Math.round(alone)}/s alone, ${Math.round(withEvent)}/s with an event`,
+  });
+}

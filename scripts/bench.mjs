@@ -1,0 +1,15 @@
+// @ts-check
+import { pathToFileURL } from 'node:url';
+import { bundledNode, runInstead } from './lib/bundled-node.mjs';
+import { ensureInstalled } from './lib/ensure-installed.mjs';
+import { main } from './lib/main.mjs';
+import { inRoot } from './lib/root.mjs';
+
+await main(async () => {
+  await ensureInstalled();
+  const { build, generateBaseline } = await import('./build.mjs');
+  await build();
+  await generateBaseline();
+  const loader = pathToFileURL(inRoot('scripts', 'lib', 'typescript.mjs')).href;
+  await runInstead(bundledNode(), ['--enable-source-maps', '--import', loader, inRoot('bench', 'main.ts'), ...process.argv.slice(2)]);
+});
