@@ -16,6 +16,7 @@ describe.each(brokersUnderTest())('the outbox, with %s', (broker) => {
 
   it('an event is published if its transaction commits, and never if it does not', async () => {
     await world.database.query('CREATE TABLE change (n int PRIMARY KEY)');
+    await world.database.query('CREATE TABLE checked_late (n int REFERENCES change DEFERRABLE INITIALLY DEFERRED)');
     const seen: number[] = [];
     const handle = ({ data }: { data: { n: number } }): Promise<void> => Promise.resolve(void seen.push(data.n));
     const instance = await world.start([{ group: 'one', handle }]);
@@ -33,6 +34,11 @@ describe.each(brokersUnderTest())('the outbox, with %s', (broker) => {
     await change(3);
     const invalid = change(4, () => instance.database.transaction((tx) => Promise.resolve(instance.outbox.emit(tx, thing('no uuid', 4)))));
     await expect(invalid).rejects.toThrow(InvalidEventError);
+    const refusedAtCommit = instance.database.transaction(async (tx) => {
+      await tx.$executeRaw`INSERT INTO checked_late VALUES (99)`;
+      instance.outbox.emit(tx, thing(key, 99));
+    });
+    await expect(refusedAtCommit).rejects.toThrow(); // when the events have been written already
     await change(5);
 
     // A key keeps its order: when the last one is here, everything before it would be, too.
