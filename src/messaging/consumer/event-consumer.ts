@@ -68,8 +68,8 @@ export interface EventConsumerOptions {
   /** Default HANDLER_TIMEOUT_MS. */
   timeoutMs?: number;
   /**
-   * `grouped`: what handlers of different keys do in `once` at the same time is committed together. Several times
-   * faster; its price is that rows stay locked until the group is done. Default `single`.
+   * `grouped`: what handlers of different keys do in `once` at the same time is committed together. Its price is that
+   * rows stay locked until the group is done; whether it gains depends on broker and load, so measure. Default `single`.
    */
   commit?: 'single' | 'grouped';
 }

@@ -301,7 +301,7 @@ function uuidOf(message: IncomingMessage & WireEvent): string {
   return digest.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-/** A signal that is aborted with the first of these; `release` lets go of them. */
+/** A signal that is aborted with the first of these; `release` lets go of them, which AbortSignal.any leaves to the garbage collector. */
 function cutWith(signals: readonly AbortSignal[]): { signal: AbortSignal; release: () => void } {
   const cut = new AbortController();
   const onAbort = ({ target }: Event): void => cut.abort((target as AbortSignal).reason);
