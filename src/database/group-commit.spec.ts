@@ -52,6 +52,20 @@ describe('GroupCommit', () => {
     if (blamed) expect(commits).toContainEqual([2, 4, 6]);
   });
 
+  it('runs nothing again that may have been committed: where the connection is lost, everybody is told', async () => {
+    const commits: number[][] = [];
+    const { transaction } = databaseOf(commits);
+    const lost: Pick<Database, 'transaction'> = {
+      transaction: async (work) => {
+        await transaction(work);
+        throw new Error('Connection terminated unexpectedly');
+      },
+    };
+    const commit = new GroupCommit(lost, { most: 10, atOnce: 1, work: tenfold([]) });
+    expect(await outcomesOf(commit, [1, 2, 3])).toEqual(Array(3).fill('Connection terminated unexpectedly'));
+    expect(commits).toEqual([[1], [2, 3]]);
+  });
+
   it('gives a group up in which one after the other fails', async () => {
     const commits: number[][] = [];
     const failing = [2, 3, 4, 5, 6, 7];

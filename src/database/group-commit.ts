@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { isRetryableConflict } from './database-errors.js';
+import { isDatabaseUnavailable, isRetryableConflict, isTransactionExpired } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
 
 /** What somebody wants done, and the context (request, causation) to do it in. */
@@ -37,7 +37,8 @@ const CAUTIOUS_MS = 10_000;
  *
  * Why it is correct: nobody is answered before the commit. All of a group commit or none; when it fails, all is rolled
  * back, the member at fault runs again by itself, and the others without it. So nobody fails for another's fault, and
- * nobody is told of what was not committed.
+ * nobody is told of what was not committed. A group whose end is not known, because the database went away, is not
+ * run again: its members are told so, as they would be by a transaction of their own.
  */
 export class GroupCommit<In, Out> {
   private waiting: Waiting<In, Out>[] = [];
@@ -83,8 +84,9 @@ export class GroupCommit<In, Out> {
       );
       members.forEach((member, index) => settle(member, results[index]));
     } catch (error) {
-      const [first, ...more] = members;
-      if (more.length === 0) return first?.reject(error);
+      // Where the connection was lost, the group may have been committed: to run it again could do everything twice.
+      const mayBeCommitted = isDatabaseUnavailable(error) || isTransactionExpired(error);
+      if (members.length === 1 || mayBeCommitted) return members.forEach(({ reject }) => reject(error));
       if (isRetryableConflict(error)) this.cautiousUntil = performance.now() + CAUTIOUS_MS;
       const alone = atFault && regroupings > 0 ? members.filter((member) => member === atFault) : members;
       const together = members.filter((member) => !alone.includes(member));
