@@ -29,6 +29,8 @@ export class LatencyProbe {
   readonly onHandled = (id: string): void => void this.handled.set(id, performance.now());
 
   async run(rate: number, count: number, emit: (index: number) => Promise<string>): Promise<Quantiles> {
+    this.committed.clear(); // an earlier run's, which all were handled
+    this.handled.clear();
     const start = performance.now();
     const emitting: Promise<void>[] = [];
     for (let index = 0; index < count; index++) {

@@ -42,6 +42,8 @@ export interface DatabaseConfig {
   readonly poolSize: number;
   /** Bound of a business transaction, and of the wait for a connection. */
   readonly transactionTimeoutMs: number;
+  /** Whether statements that come again are kept by the server, parsed, for as long as a connection lives. */
+  readonly preparedStatements: boolean;
   readonly migrateOnBoot: boolean;
 }
 

@@ -23,7 +23,7 @@ describe('readConfig', () => {
     expect(config).toMatchObject({
       production: false,
       http: { host: '127.0.0.1', port: 3000, opsToken: undefined, publicMetrics: false, publicDocs: false },
-      database: { url: undefined, poolSize: 10, transactionTimeoutMs: 5000, migrateOnBoot: true },
+      database: { url: undefined, poolSize: 10, transactionTimeoutMs: 5000, preparedStatements: true, migrateOnBoot: true },
       broker: {
         name: 'postgres',
         namespace: 'waybill',
@@ -148,6 +148,7 @@ describe('a wrong value is named, with what is allowed', () => {
     ['DATABASE_URL', 'localhost', /not shown/],
     ['DATABASE_POOL_SIZE', '0', /from 1 to/],
     ['DATABASE_TRANSACTION_TIMEOUT_MS', '5s', /whole number/],
+    ['DATABASE_PREPARED_STATEMENTS', 'yes', /allowed: true, false/],
     ['MIGRATE_ON_BOOT', 'no', /allowed: true, false/],
     ['BROKER', 'kafak', /is "kafak"; allowed: postgres, kafka, rabbitmq, sqs; did you mean kafka\?/],
     ['BROKER', 'Kafka', /did you mean kafka\?/],

@@ -138,6 +138,7 @@ function databaseOf(reader: EnvironmentReader, production: boolean): DatabaseCon
     url,
     poolSize: reader.integer('DATABASE_POOL_SIZE', 10, { min: 1, max: 1000 }),
     transactionTimeoutMs: reader.integer('DATABASE_TRANSACTION_TIMEOUT_MS', 5000, { min: 100, max: 10 * MINUTE }),
+    preparedStatements: reader.flag('DATABASE_PREPARED_STATEMENTS', true),
     migrateOnBoot: reader.flag('MIGRATE_ON_BOOT', true),
   };
 }

@@ -10,6 +10,15 @@ export function isRetryableConflict(error: unknown): boolean {
   return chain(error).some((link) => link['code'] === 'P2034' || CONFLICTS.has(sqlState(link) ?? ''));
 }
 
+/** A prepared statement is not there, is there already, or its result has changed its shape since (a migration): without preparing, it works. */
+export function isStatementLost(error: unknown): boolean {
+  return chain(error).some((link) => {
+    const state = sqlState(link);
+    if (state === '0A000') return /cached plan must not change result type/.test(String(link['message'] ?? ''));
+    return state === '26000' || state === '42P05';
+  });
+}
+
 /** The transaction ran past its time: the work in it was slow, or the database did not answer. */
 export function isTransactionExpired(error: unknown): boolean {
   return chain(error).some((link) => link['code'] === 'P2028' && /expired transaction|already closed/i.test(String(link['message'] ?? '')));

@@ -1,10 +1,11 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import type pg from 'pg';
+import pg from 'pg';
 import { LOGGER, type Logger } from '../observability/logger.js';
-import { DATABASE_URL, openPool } from './database.js';
+import { DATABASE_URL, poolConfig, reportLosses } from './database.js';
 
 const TIMEOUT_MS = 10_000;
 const CONNECTIONS = 6;
+const NAME = 'waybill-messaging';
 
 /**
  * The messaging machinery's own few connections: handlers that use up the domain's pool cannot stop the
@@ -15,7 +16,8 @@ export class DatabasePool implements OnModuleDestroy {
   readonly pool: pg.Pool;
 
   constructor(@Inject(DATABASE_URL) url: string, @Inject(LOGGER) logger: Logger) {
-    this.pool = openPool(url, { max: CONNECTIONS, name: 'waybill-messaging', timeoutMs: TIMEOUT_MS }, logger);
+    this.pool = new pg.Pool(poolConfig(url, { max: CONNECTIONS, name: NAME, timeoutMs: TIMEOUT_MS }));
+    reportLosses(this.pool, NAME, logger);
   }
 
   async query<R extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<R[]> {

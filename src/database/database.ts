@@ -6,6 +6,8 @@ import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
+import { StatementNames } from './statement-names.js';
+import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
 
 /** Prisma, inside one database transaction. */
 export type Transaction = Prisma.TransactionClient;
@@ -19,20 +21,28 @@ interface Hooks {
 }
 
 const CONFLICT_TRIES = 4;
+const NOT_OURS = 'This transaction was not begun by Database.transaction, or has ended already';
 
 /** The domain's way to PostgreSQL. The relay and the consumers' bookkeeping have connections of their own, see DatabasePool. */
 @Injectable()
 export class Database implements OnModuleDestroy {
   readonly prisma: PrismaClient;
-  private readonly pool: pg.Pool;
+  private readonly pool: TransactionPool;
+  private readonly names: StatementNames;
+  private readonly connections = new WeakMap<Transaction, TransactionConnection>();
   private readonly hooks = new WeakMap<Transaction, Hooks>();
   private readonly current = new AsyncLocalStorage<Transaction>();
   private readonly timeoutMs: number;
 
   constructor(@Inject(CONFIG) config: Config, @Inject(DATABASE_URL) url: string, @Inject(LOGGER) logger: Logger) {
     this.timeoutMs = config.database.transactionTimeoutMs;
-    this.pool = openPool(url, { max: config.database.poolSize, name: 'waybill', timeoutMs: this.timeoutMs }, logger);
-    this.prisma = new PrismaClient({ adapter: new PrismaPg(this.pool) });
+    this.names = new StatementNames(!config.database.preparedStatements, logger);
+    const options = poolConfig(url, { max: config.database.poolSize, name: 'waybill', timeoutMs: this.timeoutMs });
+    this.pool = new TransactionPool(options, this.names);
+    reportLosses(this.pool, 'waybill', logger);
+    this.prisma = new PrismaClient({
+      adapter: new PrismaPg(this.pool, { statementNameGenerator: ({ sql }) => this.names.nameOf(sql) as string }),
+    });
   }
 
   /**
@@ -43,25 +53,48 @@ export class Database implements OnModuleDestroy {
   async transaction<T>(work: (tx: Transaction) => Promise<T>, { tries: limit = CONFLICT_TRIES } = {}): Promise<T> {
     for (let tries = 1; ; tries++) {
       let afterCommit: (() => void)[] = [];
+      const opening: Opening = {};
       try {
-        const result = await this.prisma.$transaction(
-          async (tx) => {
-            const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
-            this.hooks.set(tx, hooks);
-            const value = await this.runIn(tx, work);
-            for (const hook of hooks.beforeCommit) await hook();
-            this.hooks.delete(tx);
-            afterCommit = hooks.afterCommit;
-            return value;
-          },
-          { maxWait: this.timeoutMs, timeout: this.timeoutMs },
-        );
+        const result = await this.begin(opening, async (tx) => {
+          if (opening.connection) this.connections.set(tx, opening.connection);
+          const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
+          this.hooks.set(tx, hooks);
+          const value = await this.runIn(tx, work);
+          for (const hook of hooks.beforeCommit) await hook();
+          this.hooks.delete(tx);
+          afterCommit = hooks.afterCommit;
+          return value;
+        });
         for (const hook of afterCommit) hook();
         return result;
       } catch (error) {
-        if (tries >= limit || !isRetryableConflict(error)) throw error;
+        // Where a statement's name was the trouble, it has none any more.
+        if (tries >= limit || !(isRetryableConflict(error) || this.names.failedBy(error))) throw error;
       }
     }
+  }
+
+  private begin<T>(opening: Opening, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return this.pool.openIn(opening, () => this.prisma.$transaction(work, { maxWait: this.timeoutMs, timeout: this.timeoutMs }));
+  }
+
+  /**
+   * A statement of the messaging machinery, which comes with every event and needs nothing of what Prisma does to it.
+   * @returns its rows, as pg gives them
+   */
+  async query<R extends pg.QueryResultRow>(tx: Transaction, text: string, values: readonly unknown[]): Promise<pg.QueryResult<R>> {
+    return this.connectionOf(tx).query({ text, values }) as Promise<pg.QueryResult<R>>;
+  }
+
+  /** A statement that goes with the COMMIT, in one message; where it fails, nothing is committed. */
+  atCommit(tx: Transaction, text: string, values: readonly unknown[]): void {
+    this.connectionOf(tx).addAtCommit({ text, values });
+  }
+
+  private connectionOf(tx: Transaction): TransactionConnection {
+    const connection = this.connections.get(tx);
+    if (!connection) throw new Error(NOT_OURS);
+    return connection;
   }
 
   /** Runs the work as a part of a transaction that is under way. */
@@ -101,7 +134,7 @@ export class Database implements OnModuleDestroy {
 
   private hooksOf(tx: Transaction): Hooks {
     const hooks = this.hooks.get(tx);
-    if (!hooks) throw new Error('This transaction was not begun by Database.transaction, or has ended already');
+    if (!hooks) throw new Error(NOT_OURS);
     return hooks;
   }
 
@@ -111,9 +144,9 @@ export class Database implements OnModuleDestroy {
   }
 }
 
-/** A pool whose every wait is bounded, so that a database that has gone silent is an error and not a hang. */
-export function openPool(url: string, options: { max: number; name: string; timeoutMs: number }, logger: Logger): pg.Pool {
-  const pool = new pg.Pool({
+/** For a pool whose every wait is bounded, so that a database that has gone silent is an error and not a hang. */
+export function poolConfig(url: string, options: { max: number; name: string; timeoutMs: number }): pg.PoolConfig {
+  return {
     connectionString: url,
     max: options.max,
     application_name: options.name,
@@ -123,11 +156,12 @@ export function openPool(url: string, options: { max: number; name: string; time
     idle_in_transaction_session_timeout: options.timeoutMs * 2,
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
-  });
-  pool.on('error', (error) => logger.warn({ err: error, pool: options.name }, 'an idle database connection was lost'));
+  };
+}
+
+/** Tells of connections that are lost while nobody waits for an answer of theirs. */
+export function reportLosses(pool: pg.Pool, name: string, logger: Logger): void {
+  pool.on('error', (error) => logger.warn({ err: error, pool: name }, 'an idle database connection was lost'));
   // One that breaks while it is in use, but between two statements, tells nobody else: without a listener that ends the process.
-  pool.on('connect', (client) =>
-    client.on('error', (error) => logger.debug({ err: error, pool: options.name }, 'a database connection was lost')),
-  );
-  return pool;
+  pool.on('connect', (client) => client.on('error', (error) => logger.debug({ err: error, pool: name }, 'a database connection was lost')));
 }

@@ -43,6 +43,7 @@ const CAUTIOUS_MS = 10_000;
 export class GroupCommit<In, Out> {
   private waiting: Waiting<In, Out>[] = [];
   private underWay = 0;
+  private scheduled = false;
   private cautiousUntil = 0;
 
   constructor(
@@ -54,18 +55,29 @@ export class GroupCommit<In, Out> {
   run(input: In): Promise<Out> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ input, inContext: AsyncLocalStorage.snapshot(), resolve, reject });
+      this.soon();
+    });
+  }
+
+  /** After everything of this turn: what comes together goes together, instead of the first alone and the rest behind it. */
+  private soon(): void {
+    if (this.scheduled || this.waiting.length === 0) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
       this.next();
     });
   }
 
   private next(): void {
     const atOnce = performance.now() < this.cautiousUntil ? 1 : this.options.atOnce;
-    if (this.underWay >= atOnce || this.waiting.length === 0) return;
-    this.underWay++;
-    void this.commit(this.waiting.splice(0, this.options.most), REGROUPINGS).finally(() => {
-      this.underWay--;
-      this.next();
-    });
+    while (this.underWay < atOnce && this.waiting.length > 0) {
+      this.underWay++;
+      void this.commit(this.waiting.splice(0, this.options.most), REGROUPINGS).finally(() => {
+        this.underWay--;
+        this.soon();
+      });
+    }
   }
 
   /** Never rejects. */

@@ -1,10 +1,11 @@
 import { expect } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { IsInt, IsOptional, IsString, IsUUID } from 'class-validator';
+import pg from 'pg';
 import { DefineEvent, EventTooLargeError } from '../../src/messaging/index.js';
 import { MessageRejectedError } from '../../src/messaging/transport/broker-adapter.js';
 import { Metrics } from '../../src/observability/metrics.js';
-import { eventually, gate } from '../support/eventually.js';
+import { eventually } from '../support/eventually.js';
 import { thing } from '../support/things.js';
 import type { Instance } from '../support/world.js';
 import { fault } from './fault.js';
@@ -229,22 +230,32 @@ fault('P12', 'a row whose transaction took its id first and commits last is not 
     const seen = new Map<string, number[]>();
     const instance = await world.start([recorder(seen)]);
     const [early, late] = [randomUUID(), randomUUID()];
-    const [written, mayCommit] = [gate(), gate()];
+    // The id is given in the same message as the COMMIT: what holds that up is a constraint that is checked then.
+    await world.database.query('CREATE TABLE slow_commit (n int)');
+    await world.database.query(
+      `CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$`,
+    );
+    await world.database.query(
+      `CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow_commit DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit()`,
+    );
+    const holder = new pg.Client({ connectionString: world.database.url });
+    await holder.connect();
+    await holder.query('SELECT pg_advisory_lock(4711)');
     const long = instance.database.transaction(async (tx) => {
+      await tx.$executeRaw`INSERT INTO slow_commit VALUES (1)`;
       instance.outbox.emit(tx, thing(early, 0));
-      instance.database.beforeCommit(tx, async () => {
-        written.open(); // the row has its id by now
-        await mayCommit.opened;
-      });
     });
-    await written.opened;
+    await eventually(async () => {
+      const waiting = await world.database.query(`SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted`);
+      expect(waiting).toHaveLength(1); // the row has its id by now
+    });
     await world.emit(
       instance,
       range(5).map((n) => thing(late, n)),
     );
     await eventually(() => expect(seen.get(late)).toEqual(range(5)));
     expect(seen.get(early)).toBeUndefined();
-    mayCommit.open();
+    await holder.end();
     await long;
     await eventually(() => expect(seen.get(early)).toEqual([0]));
     expect(await world.count('outbox')).toBe(0);

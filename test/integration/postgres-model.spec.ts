@@ -192,7 +192,7 @@ class Player {
     readonly side: Side,
     readonly seed: number,
   ) {
-    this.inbox = new Inbox(side.pool);
+    this.inbox = new Inbox(side.database, side.pool);
     this.table = new OutboxTable(side.pool);
     this.outbox = this.outboxOver(side.database);
     this.adapter = new PostgresAdapter({
@@ -270,13 +270,17 @@ class Player {
   ): Promise<{ waited: boolean; answers: unknown[] }> {
     const here = gate();
     const goOn = gate();
+    // What would travel with the COMMIT goes before the halt, so that the halted transaction holds what it locks.
+    const last: [text: string, values: readonly unknown[]][] = [];
     const database = new Proxy(this.side.database, {
       get: (target, name) => {
+        if (name === 'atCommit') return (_: Transaction, text: string, values: readonly unknown[]) => void last.push([text, values]);
         if (name !== 'transaction') return Reflect.get(target, name) as unknown;
         return async (work: (tx: Transaction) => Promise<unknown>) =>
           target.transaction(async (tx) => {
             const result = await work(tx);
             target.beforeCommit(tx, async () => {
+              for (const [text, values] of last.splice(0)) await target.query(tx, text, values);
               here.open();
               await goOn.opened;
               if (rolledBack) throw new Error('rolled back');

@@ -1,6 +1,8 @@
 import { Prisma } from '../../src/database/generated/client.js';
 import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
+import type { Statement } from '../../src/database/pipeline.js';
+import type { Opening, TransactionConnection } from '../../src/database/transaction-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { compile, type Answer, type Compiled } from './postgres-model/compile.js';
 import { UnknownSqlError } from './postgres-model/parse.js';
@@ -257,6 +259,7 @@ export class ModelServer {
         $executeRaw: async (strings: TemplateStringsArray | Prisma.Sql, ...values: unknown[]) => (await raw(strings, values)).count,
       };
     };
+    let opening: Opening = {};
     const prisma = {
       ...client(() => this.open(false)),
       $transaction: async (work: (tx: unknown) => Promise<unknown>, { timeout }: { timeout: number }) => {
@@ -272,11 +275,20 @@ export class ModelServer {
             throw Object.assign(new Error('Transaction already closed'), { code: 'P2028', name: 'PrismaClientKnownRequestError' });
           return session;
         });
+        const atCommit: Statement[] = [];
+        opening.connection = {
+          query: async ({ text, values = [] }: Statement) => {
+            const answer = await this.request(session, text, values);
+            return { rows: fromDriver(answer), rowCount: answer.count };
+          },
+          addAtCommit: (last: Statement) => void atCommit.push(last),
+        } as unknown as TransactionConnection;
         try {
           await this.request(session, 'BEGIN', []);
           const result = await work(tx);
           if (expired)
             throw Object.assign(new Error('Transaction already closed'), { code: 'P2028', name: 'PrismaClientKnownRequestError' });
+          for (const { text, values = [] } of atCommit) await this.request(session, text, values);
           await this.request(session, 'COMMIT', []);
           return result;
         } catch (error) {
@@ -290,7 +302,15 @@ export class ModelServer {
     };
     return Object.assign(Object.create(Database.prototype), {
       prisma,
-      pool: { query: (text: string) => this.request(this.open(false), text, []) },
+      pool: {
+        query: (text: string) => this.request(this.open(false), text, []),
+        openIn: (here: Opening, begin: () => unknown) => {
+          opening = here;
+          return begin();
+        },
+      },
+      names: { failedBy: () => false },
+      connections: new WeakMap(),
       hooks: new WeakMap(),
       current: new AsyncLocalStorage(),
       timeoutMs: transactionTimeoutMs,

@@ -196,7 +196,7 @@ class Simulation {
       const connection = new BrokerConnection(adapter, logger, metrics);
       const outbox = new Outbox(database, notifications, messaging, connection);
       const relay = new Relay(pool, notifications, connection, messaging, metrics, logger);
-      const inbox = new Inbox(pool);
+      const inbox = new Inbox(database, pool);
       const parking = new Parking(database, announcement(outbox, messaging));
       const registry = new ConsumerRegistry({ getProviders: () => [] } as unknown as DiscoveryService);
       const consumers = new Consumers(registry, connection, database, pool, notifications, inbox, parking, messaging, metrics, logger);

@@ -73,7 +73,7 @@ export class Shop {
   ) {
     const settings = { lanes: 16, source: 'urn:test:shop', brokerName: 'none' };
     this.outbox = new Outbox(database, { notify: () => undefined } as never, settings as never, { maxMessageBytes: 1_000_000 } as never);
-    this.inbox = new Inbox(pool);
+    this.inbox = new Inbox(database, pool);
     this.sandbox = new SandboxGateway(database);
     this.orders = new OrderService(database, this.outbox, new IdempotencyKeys(database, silent), {
       orders: { groupCommit: true },
@@ -97,7 +97,7 @@ export class Shop {
 
   static async open(options: ShopOptions = {}): Promise<Shop> {
     const fresh = await freshDatabase();
-    const config = { database: { poolSize: 20, transactionTimeoutMs: 15_000 } };
+    const config = { database: { poolSize: 20, transactionTimeoutMs: 15_000, preparedStatements: true } };
     const database = new Database(config as never, fresh.url, silent);
     return new Shop(fresh, database, new DatabasePool(fresh.url, silent), options);
   }

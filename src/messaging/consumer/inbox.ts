@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Transaction } from '../../database/database.js';
+import { Database, type Transaction } from '../../database/database.js';
 import { DatabasePool } from '../../database/database-pool.js';
 
 export interface Standing {
@@ -27,13 +27,19 @@ export class Inbox {
   private questions: Question[] = [];
   private asking = false;
 
-  constructor(private readonly database: DatabasePool) {}
+  constructor(
+    private readonly database: Database,
+    private readonly pool: DatabasePool,
+  ) {}
 
   /** Marks the event as handled, in the transaction of its effect; false when it was already. A twin waits here for the first to end. */
   async mark(tx: Transaction, group: string, eventId: string): Promise<boolean> {
-    return (
-      (await tx.$executeRaw`INSERT INTO inbox (group_name, event_id) VALUES (${group}, ${eventId}::uuid) ON CONFLICT DO NOTHING`) === 1
+    const { rowCount } = await this.database.query(
+      tx,
+      'INSERT INTO inbox (group_name, event_id) VALUES ($1, $2::uuid) ON CONFLICT DO NOTHING',
+      [group, eventId],
     );
+    return rowCount === 1;
   }
 
   /**
@@ -41,22 +47,25 @@ export class Inbox {
    * two instances which mark the same events wait for each other and do not deadlock.
    */
   async markAll(tx: Transaction, group: string, eventIds: readonly string[]): Promise<ReadonlySet<string>> {
-    const rows = await tx.$queryRaw<{ id: string }[]>`
-      INSERT INTO inbox (group_name, event_id) SELECT ${group}, id FROM unnest(${[...eventIds]}::uuid[]) AS id ORDER BY id
-      ON CONFLICT DO NOTHING RETURNING event_id AS id`;
+    const { rows } = await this.database.query<{ id: string }>(
+      tx,
+      `INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id
+       ON CONFLICT DO NOTHING RETURNING event_id AS id`,
+      [group, eventIds],
+    );
     return new Set(rows.map(({ id }) => id));
   }
 
   /** For a handler that had no effect in the database. */
   async markNow(group: string, eventIds: readonly string[]): Promise<void> {
-    await this.database.query(
+    await this.pool.query(
       'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING',
       [group, eventIds],
     );
   }
 
   async has(group: string, eventId: string): Promise<boolean> {
-    return (await this.database.query('SELECT 1 AS one FROM inbox WHERE group_name = $1 AND event_id = $2', [group, eventId])).length > 0;
+    return (await this.pool.query('SELECT 1 AS one FROM inbox WHERE group_name = $1 AND event_id = $2', [group, eventId])).length > 0;
   }
 
   /** How an event stands with a group. Questions that come while one is under way are asked together. */
@@ -73,7 +82,7 @@ export class Inbox {
     while (this.questions.length > 0) {
       const batch = this.questions.splice(0, MOST_AT_ONCE);
       try {
-        const rows = await this.database.query<{ done: boolean; held: boolean }>(
+        const rows = await this.pool.query<{ done: boolean; held: boolean }>(
           `SELECT EXISTS (SELECT 1 FROM inbox i WHERE i.group_name = q.group_name AND i.event_id = q.event_id)
                OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.group_name = q.group_name AND d.event_id = q.event_id) AS done,
                EXISTS (SELECT 1 FROM parked_key p WHERE p.group_name = q.group_name AND p.topic = q.topic AND p.key = q.key) AS held
@@ -97,7 +106,7 @@ export class Inbox {
   async cleanUp(retentionDays: number): Promise<number> {
     let total = 0;
     for (;;) {
-      const rows = await this.database.query(
+      const rows = await this.pool.query(
         `DELETE FROM inbox WHERE ctid IN (SELECT ctid FROM inbox WHERE handled_at < now() - $1 * interval '1 day' LIMIT $2) RETURNING 1 AS one`,
         [retentionDays, DELETE_BATCH],
       );

@@ -17,6 +17,16 @@ export const OUTBOX_SUBJECT = 'outbox';
 const LOCK_CLASS = 0x3a41;
 const LOCK_BUCKETS = 1024;
 
+const FLUSH = `
+  WITH locked AS MATERIALIZED (
+    SELECT count(*) FROM (SELECT pg_advisory_xact_lock($1::int, bucket) FROM unnest($2::int[]) AS bucket) AS locks
+  )
+  INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
+  SELECT e.lane, e.event_id, e.topic, e.type, e.key, e.headers, e.payload
+  FROM locked, unnest($3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+    WITH ORDINALITY AS e(lane, event_id, topic, type, key, headers, payload, position)
+  ORDER BY e.position`;
+
 export interface OutboxRecord extends WireEvent {
   readonly eventId: string;
   readonly topic: string;
@@ -68,28 +78,24 @@ export class Outbox {
   }
 
   /**
-   * One statement, the last before COMMIT. The ids come out of the sequence only after the keys' advisory locks
+   * One statement, which travels with the COMMIT. The ids come out of the sequence only after the keys' advisory locks
    * are held, and these are held until the commit: so for each key the order of ids is the order of commits,
    * whether or not the business transaction had locked a row of its aggregate. The locks are the last that the
    * transaction waits for, and are taken in ascending order: they cannot be part of a deadlock.
    */
-  private async flush(tx: Transaction, records: readonly OutboxRecord[]): Promise<void> {
+  private flush(tx: Transaction, records: readonly OutboxRecord[]): Promise<void> {
     const buckets = [...new Set(records.map(({ key }) => keyHash(key) % LOCK_BUCKETS))].sort((a, b) => a - b);
-    await tx.$executeRaw`
-      WITH locked AS MATERIALIZED (
-        SELECT count(*) FROM (SELECT pg_advisory_xact_lock(${LOCK_CLASS}::int, bucket) FROM unnest(${buckets}::int[]) AS bucket) AS locks
-      )
-      INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
-      SELECT e.lane, e.event_id, e.topic, e.type, e.key, e.headers, e.payload
-      FROM locked, unnest(
-        ${records.map(({ key }) => keyHash(key) % this.settings.lanes)}::smallint[],
-        ${records.map(({ eventId }) => eventId)}::uuid[],
-        ${records.map(({ topic }) => topic)}::text[],
-        ${records.map(({ type }) => type)}::text[],
-        ${records.map(({ key }) => key)}::text[],
-        ${records.map(({ headers }) => JSON.stringify(headers))}::text[],
-        ${records.map(({ payload }) => payload.toString('utf8'))}::text[]
-      ) WITH ORDINALITY AS e(lane, event_id, topic, type, key, headers, payload, position)
-      ORDER BY e.position`;
+    this.database.atCommit(tx, FLUSH, [
+      LOCK_CLASS,
+      buckets,
+      records.map(({ key }) => keyHash(key) % this.settings.lanes),
+      records.map(({ eventId }) => eventId),
+      records.map(({ topic }) => topic),
+      records.map(({ type }) => type),
+      records.map(({ key }) => key),
+      records.map(({ headers }) => JSON.stringify(headers)),
+      records.map(({ payload }) => payload.toString('utf8')),
+    ]);
+    return Promise.resolve();
   }
 }

@@ -1,0 +1,216 @@
+import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
+import pg from 'pg';
+import { readConfig } from '../../src/config/read-config.js';
+import { Database, type Transaction } from '../../src/database/database.js';
+import { sendTogether } from '../../src/database/pipeline.js';
+import { TransactionFailedError, type TransactionPool } from '../../src/database/transaction-pool.js';
+import { createLogger } from '../../src/observability/create-logger.js';
+import { stopServers } from '../support/brokers-under-test.js';
+import { freshDatabase, type FreshDatabase } from '../support/fresh-database.js';
+
+describe('transactions', () => {
+  let fresh: FreshDatabase;
+  let database: Database;
+  let lines: string[];
+  /** Messages that the server has answered, over all connections of the domain. */
+  let roundTrips: number;
+  const opened: Database[] = [];
+
+  const open = (env: Record<string, string> = {}): Database => {
+    const config = readConfig({ DATABASE_POOL_SIZE: '2', ...env });
+    const one = new Database(config, fresh.url, createLogger(config, { write: (line) => void lines.push(line) }));
+    const { pool } = one as unknown as { pool: TransactionPool };
+    pool.on('connect', (client) => {
+      const { connection } = client as unknown as { connection: EventEmitter };
+      connection.on('readyForQuery', () => roundTrips++);
+    });
+    opened.push(one);
+    return one;
+  };
+  const change = (tx: Transaction, n: number): Promise<number> => tx.$executeRaw`INSERT INTO change (n) VALUES (${n})`;
+  const changes = async (): Promise<number[]> => (await fresh.query<{ n: number }>('SELECT n FROM change ORDER BY n')).map(({ n }) => n);
+
+  beforeEach(async () => {
+    fresh = await freshDatabase();
+    await fresh.query('CREATE TABLE change (n int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), note jsonb, size bigint)');
+    lines = [];
+    database = open();
+    await database.transaction((tx) => change(tx, 0)); // connects
+    roundTrips = 0;
+  });
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((one) => one.onModuleDestroy()));
+    await fresh.drop();
+  });
+  afterAll(() => stopServers());
+
+  it('take a round trip for each statement, and one for what is left for the end and the commit', async () => {
+    await database.transaction(async (tx) => {
+      await change(tx, 1);
+      await change(tx, 2);
+      database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [3]);
+    });
+    expect(roundTrips).toBe(3);
+    await database.transaction((tx) => Promise.resolve(database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [4])));
+    expect(roundTrips).toBe(4);
+    await database.transaction(() => Promise.resolve());
+    expect(roundTrips).toBe(4);
+    expect(await changes()).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('are atomic: all of it, or nothing when the work, a statement, the last one or the commit fails', async () => {
+    const refused = (work: (tx: Transaction) => Promise<unknown>): Promise<void> => expect(database.transaction(work)).rejects.toThrow();
+    await fresh.query('CREATE TABLE checked_late (n int REFERENCES change DEFERRABLE INITIALLY DEFERRED)');
+    await refused(async (tx) => {
+      await change(tx, 1);
+      throw new Error('the work says no');
+    });
+    await refused(async (tx) => {
+      await change(tx, 1);
+      await change(tx, 0);
+    });
+    await refused(async (tx) => {
+      await change(tx, 1);
+      database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [2]);
+      database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [0]);
+    });
+    await refused(async (tx) => {
+      await change(tx, 1);
+      await tx.$executeRaw`INSERT INTO checked_late VALUES (99)`;
+    });
+    expect(await changes()).toEqual([0]);
+    // The connections are in order after all of that.
+    await Promise.all([1, 2, 3, 4].map((n) => database.transaction((tx) => change(tx, n))));
+    expect(await changes()).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('are not told to have been committed when a statement failed and the work went on regardless', async () => {
+    const swallowing = database.transaction(async (tx) => {
+      await change(tx, 1);
+      await change(tx, 0).catch(() => undefined);
+    });
+    await expect(swallowing).rejects.toThrow(/nothing was committed/);
+    expect(await changes()).toEqual([0]);
+  });
+
+  it('run anew after a conflict, and isolate what they read until they end', async () => {
+    await change(database.prisma, 1);
+    let tries = 0;
+    const swap = (first: number, second: number, meanwhile: () => Promise<unknown>): Promise<void> =>
+      database.transaction(async (tx) => {
+        tries++;
+        await tx.$executeRaw`UPDATE change SET size = 1 WHERE n = ${first}`;
+        await meanwhile();
+        await tx.$executeRaw`UPDATE change SET size = 1 WHERE n = ${second}`;
+      });
+    let here = 0;
+    const bothHere = async (): Promise<void> => {
+      here++;
+      while (here < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    await Promise.all([swap(0, 1, bothHere), swap(1, 0, bothHere)]);
+    expect(tries).toBe(3);
+  });
+
+  it('refuse statements of the machinery once they have ended', async () => {
+    let late: Transaction | undefined;
+    await database.transaction(async (tx) => {
+      await change(tx, 1);
+      late = tx;
+    });
+    await expect(database.query(late as Transaction, 'SELECT 1', [])).rejects.toThrow(TransactionFailedError);
+    await expect(database.query({} as Transaction, 'SELECT 1', [])).rejects.toThrow(/not begun by Database.transaction/);
+    expect(() => database.atCommit({} as Transaction, 'SELECT 1', [])).toThrow(/not begun by Database.transaction/);
+  });
+
+  it('give Prisma what pg gives it, whether a statement is kept or not', async () => {
+    const read = (one: Database): Promise<unknown[]> =>
+      one.transaction(
+        (tx) =>
+          tx.$queryRaw`SELECT n, at, note, size, ${['a', null]}::text[] AS list, ${new Date(0)}::timestamptz AS day FROM change ORDER BY n`,
+      );
+    await fresh.query(`UPDATE change SET note = '{"a":[1,"ü"]}', size = 9007199254740993`);
+    const unkept = await read(open({ DATABASE_PREPARED_STATEMENTS: 'false' }));
+    expect(unkept).toMatchObject([{ n: 0, note: { a: [1, 'ü'] }, size: 9007199254740993n, list: ['a', null], day: new Date(0) }]);
+    for (let time = 0; time < 6; time++) expect(await read(database)).toEqual(unkept);
+  });
+
+  it('have their statements kept by the server, and do without when it does not keep them', async () => {
+    const kept = (one: Database): Promise<{ statement: string }[]> =>
+      one.transaction((tx) => tx.$queryRaw`SELECT statement FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO change%'`);
+    for (let n = 1; n <= 8; n++) await database.transaction((tx) => change(tx, n));
+    expect(await kept(database)).not.toEqual([]);
+
+    // As behind a pooler, where the next transaction meets another connection.
+    for (let n = 0; n < 4; n++) await database.transaction((tx) => tx.$executeRaw`DEALLOCATE ALL`);
+    await Promise.all([11, 12, 13, 14].map((n) => database.transaction((tx) => change(tx, n))));
+    expect(await changes()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14]);
+    expect(lines.filter((line) => line.includes('DATABASE_PREPARED_STATEMENTS=false'))).toHaveLength(1);
+
+    const plain = open({ DATABASE_PREPARED_STATEMENTS: 'false' });
+    for (let n = 21; n <= 28; n++) await plain.transaction((tx) => change(tx, n));
+    expect(await kept(plain)).toEqual([]);
+  });
+
+  it('go on after a migration has changed what a kept statement answers', async () => {
+    const all = (): Promise<unknown> => database.transaction((tx) => tx.$queryRaw`SELECT * FROM change`);
+    for (let time = 0; time < 8; time++) await all();
+    await fresh.query('ALTER TABLE change ADD COLUMN colour text');
+    expect(await all()).toMatchObject([{ n: 0, colour: null }]);
+  });
+
+  describe('statements that are sent together', () => {
+    let client: pg.Client;
+    beforeEach(async () => {
+      client = new pg.Client({ connectionString: fresh.url });
+      await client.connect();
+    });
+    afterEach(() => client.end());
+
+    it('answer each for itself', async () => {
+      const results = await sendTogether(client, [
+        { text: 'SELECT generate_series(1, $1::int) AS n', values: [2] },
+        { text: '' },
+        { text: 'INSERT INTO change (n) VALUES ($1), ($2)', values: [1, 2] },
+        { text: 'SELECT n FROM change ORDER BY n', rowMode: 'array' },
+      ]);
+      expect(results.map(({ rows }) => rows as unknown[])).toEqual([[{ n: 1 }, { n: 2 }], [], [], [[0], [1], [2]]]);
+      expect(results[2]?.rowCount).toBe(2);
+    });
+
+    it('stop at the first that fails: nothing runs behind a BEGIN that was refused, or commits behind an error', async () => {
+      const insert = { text: 'INSERT INTO change (n) VALUES ($1)', values: [1], name: randomUUID() };
+      await expect(sendTogether(client, [{ text: 'BEGIN ISOLATION LEVEL NONSENSE' }, insert])).rejects.toThrow(/syntax error/);
+      await expect(sendTogether(client, [{ text: 'BEGIN' }, insert, { text: 'SELECT 1/0' }, { text: 'COMMIT' }])).rejects.toThrow(
+        /division by zero/,
+      );
+      await client.query('ROLLBACK');
+      expect(await changes()).toEqual([0]);
+      // What had been parsed under its name before the error, and what had not, can both be sent again.
+      const after = { text: 'SELECT 1/$1::int AS one', values: [0], name: randomUUID() };
+      await expect(sendTogether(client, [after])).rejects.toThrow(/division by zero/);
+      expect((await sendTogether(client, [insert, { ...after, values: [1] }]))[1]?.rows).toEqual([{ one: 1 }]);
+    });
+
+    it('refuse values that cannot be sent before anything is, and go on', async () => {
+      const impossible = {
+        toPostgres: (): never => {
+          throw new Error('no such value');
+        },
+      };
+      await expect(sendTogether(client, [{ text: 'SELECT 1' }, { text: 'SELECT $1::text', values: [impossible] }])).rejects.toThrow(
+        'no such value',
+      );
+      expect((await sendTogether(client, [{ text: 'SELECT 2 AS two' }]))[0]?.rows).toEqual([{ two: 2 }]);
+    });
+
+    it('fail as a whole when the connection is lost', async () => {
+      client.on('error', () => undefined); // pg tells of it here as well
+      const lost = sendTogether(client, [{ text: 'SELECT pg_terminate_backend(pg_backend_pid())' }, { text: 'SELECT 1' }]);
+      await expect(lost).rejects.toThrow(/terminating connection|Connection terminated/);
+      await expect(sendTogether(client, [{ text: 'SELECT 1' }])).rejects.toThrow(/not queryable|Connection terminated|closed/);
+    });
+  });
+});
