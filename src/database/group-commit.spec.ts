@@ -54,7 +54,11 @@ describe('GroupCommit', () => {
       most = Math.max(most, ++underWay);
       await new Promise((resolve) => setImmediate(resolve));
       underWay--;
-      return members.map(({ input }) => () => input);
+      return members.map(
+        ({ input }) =>
+          () =>
+            input,
+      );
     };
     const commit = new GroupCommit(databaseOf([]), { most: 2, atOnce: 3, work });
     await outcomesOf(commit, [1, 2, 3, 4, 5, 6, 7, 8, 9]);

@@ -34,6 +34,8 @@ const parking = 'src/messaging/consumer/parking.ts';
 const runner = 'src/messaging/consumer/message-runner.ts';
 const attempt = 'src/messaging/consumer/attempt.ts';
 const letters = 'src/messaging/consumer/dead-letters.ts';
+const pipeline = 'src/database/pipeline.ts';
+const transactionPool = 'src/database/transaction-pool.ts';
 
 /** @type {readonly Mutant[]} */
 export const mutants = [
@@ -135,8 +137,8 @@ export const mutants = [
     edits: [
       {
         file: outbox,
-        search: 'SELECT pg_advisory_xact_lock(${LOCK_CLASS}::int, bucket) FROM unnest',
-        replace: 'SELECT ${LOCK_CLASS}::int + bucket FROM unnest',
+        search: 'SELECT pg_advisory_xact_lock($1::int, bucket) FROM unnest',
+        replace: 'SELECT $1::int + bucket FROM unnest',
       },
     ],
     run: simulation,
@@ -251,8 +253,8 @@ export const mutants = [
     edits: [
       {
         file: outbox,
-        search: '${records.map(({ key }) => keyHash(key) % this.settings.lanes)}',
-        replace: '${records.map(({ eventId }) => keyHash(eventId) % this.settings.lanes)}',
+        search: 'records.map(({ key }) => keyHash(key) % this.settings.lanes)',
+        replace: 'records.map(({ eventId }) => keyHash(eventId) % this.settings.lanes)',
       },
     ],
     run: simulation,
@@ -630,11 +632,40 @@ export const mutants = [
     edits: [
       {
         file: outbox,
-        search: 'this.database.beforeCommit(tx, () => this.flush(tx, records));',
-        replace: 'this.database.beforeCommit(tx, () => this.flush(this.database.prisma, records));',
+        search: 'this.database.atCommit(tx, FLUSH, [',
+        replace: 'void this.database.prisma.$executeRawUnsafe(FLUSH, ...[',
       },
     ],
     run: { project: 'integration', files: 'commit-or-nothing', servers: ['postgres'] },
     caughtBy: /never if it does not/,
+  },
+  {
+    name: 'statements-that-do-not-share-a-sync',
+    defect: 'a COMMIT takes place behind a statement that failed',
+    edits: [
+      {
+        file: pipeline,
+        search: "        wire.execute({ portal: '', rows: 0 });\n",
+        replace: "        wire.execute({ portal: '', rows: 0 });\n        if (index === 0) wire.sync();\n",
+      },
+    ],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /stop at the first that fails|are atomic/,
+  },
+  {
+    name: 'begin-forgotten',
+    defect: 'each statement of a transaction commits by itself',
+    edits: [
+      { file: transactionPool, search: "const begins = this.state === 'to begin';", replace: 'const begins = this.state === undefined;' },
+    ],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /are atomic/,
+  },
+  {
+    name: 'commit-unread',
+    defect: 'a COMMIT that PostgreSQL answered with a rollback counts as one',
+    edits: [{ file: transactionPool, search: "if (result.command === 'ROLLBACK')", replace: "if (result.command === '')" }],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /went on regardless/,
   },
 ];
