@@ -12,9 +12,10 @@ import { consume } from './workloads/consume.js';
 import { latency } from './workloads/latency.js';
 import { path as wholePath } from './workloads/path.js';
 import { relay } from './workloads/relay.js';
+import { scale } from './workloads/scale.js';
 import { write } from './workloads/write.js';
 
-const workloads: Record<Workload, (bench: Bench) => Promise<void>> = { write, relay, consume, path: wholePath, latency, beside };
+const workloads: Record<Workload, (bench: Bench) => Promise<void>> = { write, relay, consume, path: wholePath, latency, scale, beside };
 
 await main(async () => {
   const options = optionsOf(process.argv.slice(2));

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { BROKERS, type BrokerName } from '../src/config/config.js';
 
-export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'beside'] as const;
+export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'scale', 'beside'] as const;
 export type Workload = (typeof WORKLOADS)[number];
 
 export interface Options {

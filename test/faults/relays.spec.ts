@@ -146,7 +146,7 @@ fault('P11', 'a relay without the lease on a lane parks nothing of it', { on: ['
       `INSERT INTO lane_lease (pool, lane, owner, leased_until) VALUES ('outbox', 3, 'frozen', now() - interval '1 second')
        ON CONFLICT (pool, lane) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until`,
     );
-    const [row] = await table.read([3], 10, [], []);
+    const [row] = await table.read([3], ['0'], 10, [], []);
     expect(await table.park(row as NonNullable<typeof row>, 'park', 'too late', 'frozen')).toBe(0);
     expect([await world.count('outbox'), await world.count('outbox_parked')]).toEqual([1, 0]);
     await world.database.query(`UPDATE lane_lease SET leased_until = now() + interval '1 minute' WHERE pool = 'outbox' AND lane = 3`);

@@ -449,7 +449,13 @@ const OPERATIONS: readonly Operation[] = [
     run: async (player, [limit, lane, held]) => {
       const lanes = [0, 1, 2, 3].slice(Math.floor(lane * 3));
       const inHand = held < 0.5 ? player.rows.slice(0, 2).map(({ id }) => id) : [];
-      const rows = await player.table.read(lanes, 1 + Math.floor(limit * 8), inHand, held < 0.3 ? [`${TOPIC}:a`] : []);
+      const rows = await player.table.read(
+        lanes,
+        lanes.map((of) => (of === 1 && held > 0.9 ? '1000000' : '0')),
+        1 + Math.floor(limit * 8),
+        inHand,
+        held < 0.3 ? [`${TOPIC}:a`] : [],
+      );
       player.rows.splice(0, player.rows.length, ...rows);
       return rows.map(({ lane: of, eventId, topic, key, payload }) => ({ of, eventId, topic, key, text: payload.toString() }));
     },
@@ -510,6 +516,7 @@ const OPERATIONS: readonly Operation[] = [
         await player.adapter.open({ topics: [TOPIC], deadLetterTopics: [], subscriptions: [{ group: 'one', topic: TOPIC }] });
       const result = await player.adapter.moveOutbox({
         lanes: [0, 1, 2, 3].slice(Math.floor(lane * 3)),
+        lows: [0, 1, 2, 3].slice(Math.floor(lane * 3)).map((of) => (of === 1 && limit > 0.9 ? '1000000' : '0')),
         topics: [TOPIC],
         heldKeys: lane < 0.3 ? [`${TOPIC}:b`] : [],
         limit: 1 + Math.floor(limit * 8),

@@ -34,6 +34,7 @@ const parking = 'src/messaging/consumer/parking.ts';
 const runner = 'src/messaging/consumer/message-runner.ts';
 const attempt = 'src/messaging/consumer/attempt.ts';
 const letters = 'src/messaging/consumer/dead-letters.ts';
+const lowWater = 'src/messaging/outbox/low-water.ts';
 const pipeline = 'src/database/pipeline.ts';
 const transactionPool = 'src/database/transaction-pool.ts';
 
@@ -77,14 +78,14 @@ export const mutants = [
       },
       {
         file: outboxTable,
-        search: 'WHERE outbox.lane = wanted.lane AND id <> ALL($3::bigint[])',
-        replace: 'WHERE outbox.lane = wanted.lane AND id > ${this.seen} AND id <> ALL($3::bigint[])',
+        search: 'WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id <> ALL($3::bigint[])',
+        replace: 'WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id > ${this.seen} AND id <> ALL($3::bigint[])',
       },
       {
         file: outboxTable,
-        search: '      held.length > 0 ? [lanes, perLane, inHand, held] : [lanes, perLane, inHand],\n    );',
+        search: '      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],\n    );',
         replace:
-          '      held.length > 0 ? [lanes, perLane, inHand, held] : [lanes, perLane, inHand],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
+          '      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
       },
     ],
     run: simulation,
@@ -638,6 +639,20 @@ export const mutants = [
     ],
     run: { project: 'integration', files: 'commit-or-nothing', servers: ['postgres'] },
     caughtBy: /never if it does not/,
+  },
+  {
+    name: 'low-water-ignores-writers',
+    defect: 'ids that a transaction has taken and not yet committed are passed over',
+    edits: [{ file: lowWater, search: 'if (candidate.writing.size > 0) {', replace: 'if (candidate.writing.size < 0) {' }],
+    run: { project: 'integration', files: 'low-water', servers: ['postgres'] },
+    caughtBy: /never passes an id/,
+  },
+  {
+    name: 'low-water-ignores-parked',
+    defect: 'a parked event that is put back in its place is passed over',
+    edits: [{ file: lowWater, search: '(SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)', replace: 'NULL' }],
+    run: { project: 'integration', files: 'low-water', servers: ['postgres'] },
+    caughtBy: /does not pass a row that was parked/,
   },
   {
     name: 'statements-that-do-not-share-a-sync',

@@ -135,7 +135,7 @@ describe('fences against an instance that was frozen', () => {
           '{}',
         ]),
       );
-      const [row] = (await end(table.read([0], 10, [], []))) as [OutboxRow];
+      const [row] = (await end(table.read([0], ['0'], 10, [], []))) as [OutboxRow];
       const lease = (owner: string, leasedUntil: Date): Promise<unknown> =>
         end(
           pool.query(

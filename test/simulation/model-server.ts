@@ -5,6 +5,7 @@ import type { Statement } from '../../src/database/pipeline.js';
 import type { Opening, TransactionConnection } from '../../src/database/transaction-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { compile, type Answer, type Compiled } from './postgres-model/compile.js';
+import { ISSUED, WRITING } from '../../src/messaging/outbox/low-water.js';
 import { UnknownSqlError } from './postgres-model/parse.js';
 import { Blocked, migratedTables, ModelDatabaseError, Storage, Table, type Transaction, type Values } from './postgres-model/tables.js';
 import type { SimulatedProcess, VirtualTime } from './virtual-time.js';
@@ -167,7 +168,7 @@ export class ModelServer {
       if (over) return;
       if (session.broken || (tx.ended && !own)) return end(terminated());
       try {
-        const result = statement(sql).execute(this.storage, tx, snapshot, parameters);
+        const result = this.asked(sql) ?? statement(sql).execute(this.storage, tx, snapshot, parameters);
         tx.undo = [];
         end();
         resolve(result);
@@ -193,6 +194,23 @@ export class ModelServer {
       }
     };
     attempt();
+  }
+
+  /** What PostgreSQL tells of itself. */
+  private asked(sql: string): Answer | undefined {
+    const answer = (name: string, values: readonly string[]): Answer => ({
+      columns: [{ name, type: 'text' }],
+      rows: values.map((value) => ({ [name]: value })),
+      count: values.length,
+    });
+    if (sql === ISSUED) return answer('last', [String(this.storage.tables.get('outbox')?.sequence ?? 0)]);
+    if (sql !== WRITING) return undefined;
+    const open = [...this.sessions].flatMap(({ tx }) => (tx && !tx.ended ? [tx] : []));
+    const writing = open.filter(({ changed }) => [...changed].some(({ table }) => table.name === 'outbox'));
+    return answer(
+      'transaction',
+      writing.map(({ id }) => String(id)),
+    );
   }
 
   private break(session: Session): void {

@@ -17,6 +17,7 @@ import { MessagingLifecycle } from '../../src/messaging/messaging-lifecycle.js';
 import { MessagingSchedule } from '../../src/messaging/messaging-schedule.js';
 import { MessagingSettings } from '../../src/messaging/messaging-settings.js';
 import { Outbox } from '../../src/messaging/outbox/outbox.js';
+import { LowWater } from '../../src/messaging/outbox/low-water.js';
 import { Relay } from '../../src/messaging/outbox/relay.js';
 import { BrokerConnection } from '../../src/messaging/transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../../src/messaging/transport/declared-subscriptions.js';
@@ -196,6 +197,7 @@ class Simulation {
       const connection = new BrokerConnection(adapter, logger, metrics);
       const outbox = new Outbox(database, notifications, messaging, connection);
       const relay = new Relay(pool, notifications, connection, messaging, metrics, logger);
+      Object.assign(relay, { lowWater: new LowWater(pool, 3) }); // histories are short: look often where the lanes begin
       const inbox = new Inbox(database, pool);
       const parking = new Parking(database, announcement(outbox, messaging));
       const registry = new ConsumerRegistry({ getProviders: () => [] } as unknown as DiscoveryService);

@@ -40,17 +40,24 @@ export class OutboxTable {
   /**
    * The oldest rows of each lane, from its head: never "after the last id seen", which would lose rows whose
    * transaction took a lower id and commits later. Rows in hand and keys on hold are left out. Within a key they are in order.
+   * @param lows where each of the lanes begins, see LowWater
    */
-  async read(lanes: readonly number[], limit: number, inHand: readonly string[], held: readonly string[]): Promise<OutboxRow[]> {
+  async read(
+    lanes: readonly number[],
+    lows: readonly string[],
+    limit: number,
+    inHand: readonly string[],
+    held: readonly string[],
+  ): Promise<OutboxRow[]> {
     const perLane = Math.ceil(limit / lanes.length);
     const rows = await this.database.query<RawRow>(
-      `SELECT row.* FROM unnest($1::smallint[]) AS wanted(lane)
+      `SELECT row.* FROM unnest($1::smallint[], $4::bigint[]) AS wanted(lane, low)
        CROSS JOIN LATERAL (
          SELECT lane, id, event_id, topic, type, key, headers, payload, created_at FROM outbox
-         WHERE outbox.lane = wanted.lane AND id <> ALL($3::bigint[])${held.length > 0 ? " AND (topic || ':' || key) <> ALL($4::text[])" : ''}
+         WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id <> ALL($3::bigint[])${held.length > 0 ? " AND (topic || ':' || key) <> ALL($5::text[])" : ''}
          ORDER BY lane, id LIMIT $2
        ) AS row`,
-      held.length > 0 ? [lanes, perLane, inHand, held] : [lanes, perLane, inHand],
+      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],
     );
     return rows.map((row) => ({
       lane: row.lane,

@@ -10,6 +10,7 @@ import { fansOut, MessageRejectedError, movesOutbox } from '../transport/broker-
 import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
+import { LowWater } from './low-water.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
 import { heldKeyOf, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
 import { failpoint, isArmed } from '../../config/failpoint.js';
@@ -38,6 +39,7 @@ export class Relay {
   private readonly table: OutboxTable;
   private readonly declared: DeclaredSubscriptions;
   private readonly leases: LaneLeases;
+  private readonly lowWater: LowWater;
   private readonly holds = new Map<string, Hold>();
   private parked = new Set<string>();
   /** Counts the changes of lanes, and which of them `holds` and `parked` were read after. */
@@ -65,6 +67,7 @@ export class Relay {
   ) {
     this.table = new OutboxTable(database);
     this.declared = new DeclaredSubscriptions(database);
+    this.lowWater = new LowWater(database);
     this.leases = new LaneLeases(database, {
       pool: 'outbox',
       lanes: settings.lanes,
@@ -132,6 +135,7 @@ export class Relay {
         await this.idle();
       } catch (error) {
         this.circuitFailures++;
+        this.lowWater.forget();
         if (this.circuitFailures === 1) this.logger.warn({ err: error }, 'publishing stopped; the outbox keeps the events');
         await this.idle(backoffMs(this.circuitFailures, CIRCUIT_BASE_MS, CIRCUIT_MAX_MS), true);
       }
@@ -144,11 +148,13 @@ export class Relay {
     const adapter = this.broker.adapter;
     if (lanes.length === 0 || !movesOutbox(adapter)) return false;
     const limit = this.settings.config.outbox.batchSize;
+    const lows = await this.lowWater.of(lanes);
     const held = this.heldKeys();
-    if (isArmed('relay.afterRead') && (await this.table.read(lanes, 1, [], held)).length > 0) await failpoint('relay.afterRead');
+    if (isArmed('relay.afterRead') && (await this.table.read(lanes, lows, 1, [], held)).length > 0) await failpoint('relay.afterRead');
     const end = this.metrics.publishDuration.startTimer();
-    const rows = await adapter.moveOutbox({ lanes, topics: this.topics, heldKeys: held, limit });
+    const rows = await adapter.moveOutbox({ lanes, lows, topics: this.topics, heldKeys: held, limit });
     const moved = [...rows.values()].reduce((sum, count) => sum + count, 0);
+    this.lowWater.pass(moved);
     if (moved > 0) {
       end();
       await failpoint('relay.afterPublish'); // reading, publishing and deleting are one statement here, which has committed
@@ -174,8 +180,10 @@ export class Relay {
     const read = async (inHand: readonly OutboxRow[]): Promise<OutboxRow[]> => {
       const lanes = await this.lanesToRead();
       if (lanes.length === 0) return [];
+      const lows = await this.lowWater.of(lanes);
       return this.table.read(
         lanes,
+        lows,
         batchSize,
         inHand.map(({ id }) => id),
         this.heldKeys(),
@@ -197,6 +205,7 @@ export class Relay {
         if (!(await deleting)) return true;
         await failpoint('relay.beforeDelete');
         deleting = this.table.delete(done, groups);
+        this.lowWater.pass(done.length);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
         await this.release(done.map(heldKeyOf));

@@ -128,6 +128,8 @@ export type MovedRows = ReadonlyMap<string, number>;
 export interface MovesOutbox {
   moveOutbox(request: {
     lanes: readonly number[];
+    /** For each of the lanes an id below which it has no row. */
+    lows: readonly string[];
     topics: readonly string[];
     heldKeys: readonly string[];
     limit: number;

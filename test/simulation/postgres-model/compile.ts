@@ -666,11 +666,13 @@ class Compiler {
       case 'clock_timestamp':
         return { type: 'timestamptz', get: (run) => run.storage.now() };
       case 'coalesce':
+      case 'least':
       case 'greatest': {
         const type = list.map((entry) => entry.type).find((entry) => entry !== 'unknown' && entry !== 'int4') ?? first.type;
         const pick = (run: Run): unknown[] => list.map(({ get }) => get(run)).filter((value) => value !== null && value !== undefined);
         if (name === 'coalesce') return { type, get: (run) => pick(run)[0] ?? null };
-        return { type, get: (run) => pick(run).reduce((most, value) => (compare(value, most) > 0 ? value : most)) };
+        const sign = name === 'least' ? -1 : 1;
+        return { type, get: (run) => pick(run).reduce((most, value) => (compare(value, most) * sign > 0 ? value : most)) };
       }
       case 'extract':
         return { type: 'numeric', get: (run) => onNumbers(first.get(run), 0, (ms) => ms / 1000) };

@@ -65,19 +65,14 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
    * expired lease) cannot both take a row: the second waits for the first's row lock and then finds it gone. The
    * groups are those that are declared at that moment, also by other versions of the application.
    */
-  async moveOutbox(request: {
-    lanes: readonly number[];
-    topics: readonly string[];
-    heldKeys: readonly string[];
-    limit: number;
-  }): Promise<MovedRows> {
-    const { lanes, topics, heldKeys, limit } = request;
+  async moveOutbox(request: Parameters<MovesOutbox['moveOutbox']>[0]): Promise<MovedRows> {
+    const { lanes, lows, topics, heldKeys, limit } = request;
     const [taken] = await this.settings.database.query<{ topics: string[] | null }>(
       `WITH head AS (
-         SELECT row.lane, row.id FROM unnest($1::smallint[]) AS wanted(lane)
+         SELECT row.lane, row.id FROM unnest($1::smallint[], $5::bigint[]) AS wanted(lane, low)
          CROSS JOIN LATERAL (
-           SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND topic = ANY($2::text[])
-             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($5::text[])" : ''} ORDER BY lane, id LIMIT $3
+           SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND id >= wanted.low AND topic = ANY($2::text[])
+             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($6::text[])" : ''} ORDER BY lane, id LIMIT $3
          ) AS row
        ), taken AS (
          DELETE FROM outbox USING head WHERE outbox.lane = head.lane AND outbox.id = head.id RETURNING outbox.*
@@ -87,7 +82,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
          FROM taken JOIN declared_subscription AS sub ON sub.topic = taken.topic
        )
        SELECT array_agg(topic) AS topics FROM taken`,
-      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, ...(heldKeys.length > 0 ? [heldKeys] : [])],
+      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, lows, ...(heldKeys.length > 0 ? [heldKeys] : [])],
     );
     const moved = new Map<string, number>();
     for (const topic of taken?.topics ?? []) moved.set(topic, (moved.get(topic) ?? 0) + 1);
