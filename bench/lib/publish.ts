@@ -28,7 +28,7 @@ export function publish(files: readonly string[]): void {
   const about = [
     `- Machine: ${whole.machine}`,
     `- Versions: ${whole.versions.join(', ')}`,
-    `- Medians of at least ${whole.runs} runs of ${[...new Set(reports.map(({ events }) => events.toLocaleString('en-US')))].join(' and ')} events on ${whole.at.slice(0, 10)}, each with servers of its own`,
+    `- Medians of the runs that the table names, else one run, of ${[...new Set(reports.map(({ events }) => events.toLocaleString('en-US')))].join(' and ')} events on ${whole.at.slice(0, 10)}, each with servers of its own`,
   ];
   const text = fs.readFileSync(DOCUMENT, 'utf8');
   fs.writeFileSync(

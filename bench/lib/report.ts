@@ -11,6 +11,8 @@ export interface Row {
   readonly median: number;
   readonly lowest: number;
   readonly highest: number;
+  /** In how many runs it was measured. */
+  readonly runs: number;
   /** How many times better than the baseline, and the part of the limit that is reached; each run is held against itself. */
   readonly toBaseline?: number;
   readonly toLimit?: number;
@@ -40,7 +42,7 @@ export function reportOf(runs: readonly (readonly Figure[])[], versions: readonl
     at: new Date().toISOString(),
     machine: `${os.cpus().length} × ${os.cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(os.totalmem() / 2 ** 30)} GB, ${os.type()} ${os.release()}`,
     versions: [`Node ${process.versions.node}`, ...versions],
-    runs: Math.min(...rows.map((row) => runs.filter((run) => run.some((figure) => idOf(figure) === idOf(row))).length)),
+    runs: Math.max(...rows.map((row) => row.runs)),
     events,
     rows,
     figures: runs,
@@ -72,6 +74,7 @@ function rowOf(figure: Figure, runs: readonly (readonly Figure[])[]): Row {
     median: medianOf(values),
     lowest: Math.min(...values),
     highest: Math.max(...values),
+    runs: values.length,
     ...ratio('toBaseline', figure.baseline),
     ...ratio('toLimit', figure.limit),
     ...cost('appCpu'),
@@ -117,7 +120,7 @@ function tableOf(report: Report): string {
     row.name,
     row.broker,
     `${digits(row.median)} ${row.unit}`,
-    report.runs > 1 ? `${digits(row.lowest)}–${digits(row.highest)}` : '',
+    row.runs > 1 ? `${digits(row.lowest)}–${digits(row.highest)} (${row.runs} runs)` : '',
     row.toBaseline === undefined ? '' : `${digits(row.toBaseline)}x`,
     row.toLimit === undefined ? '' : `${Math.round(row.toLimit * 100)} %`,
     perCpuSecond(row),

@@ -9,10 +9,11 @@ import { consume } from './consume.js';
 /** The shapes that other systems were measured in: Kafka with 8 partitions, 64 connections, 500 keys, 20/s and 200/s. */
 export async function beside(bench: Bench): Promise<void> {
   const kafka = bench.on(['kafka' satisfies BrokerName]);
-  await kafka.stage('kafka', async (stage) => {
-    const shop = await startShop(stage, { ROLES: 'http,relay' });
-    await post(kafka, stage, shop, 'POST /orders', 'orders', 'outbox', 'beside');
-  });
+  for (const groupCommit of [true, false])
+    await kafka.stage('kafka', async (stage) => {
+      const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
+      await post(kafka, stage, shop, groupCommit ? 'POST /orders, group commit' : 'POST /orders', 'orders', 'outbox', 'beside');
+    });
   await relay(kafka);
   await consume(kafka);
   await latency(kafka);

@@ -17,18 +17,19 @@ export const MODES = [
 /** Events that wait at the broker, until the group has remembered each and made one update for it. */
 export async function consume(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) {
-    await bench.stage(broker, async (stage) => {
+    const own = bench.on([broker]);
+    await own.stage(broker, async (stage) => {
       const keys = keysOf(KEYS);
       const groups = MODES.map(([mode]) => mode);
       await prepareEffects(stage.database, [...groups, 'tutorial', 'bare'], keys);
-      await fillBroker(bench, stage, groups, keys);
+      await fillBroker(own, stage, groups, keys);
       for (const [mode, name] of MODES)
-        await timed(bench, stage, mode, name, bench.events, () =>
+        await timed(own, stage, mode, name, own.events, () =>
           stage.start('subjects/waybill.ts', { BENCH_GROUPS: mode, BENCH_MODE: mode, ROLES: 'consumers' }),
         );
       if (broker !== 'kafka') return;
-      await bare(bench, stage, `${stage.namespace}.${THING_TOPIC}`);
-      await timed(bench, stage, 'tutorial', 'the tutorial way', Math.ceil(bench.events / 10), () =>
+      await bare(own, stage, `${stage.namespace}.${THING_TOPIC}`);
+      await timed(own, stage, 'tutorial', 'the tutorial way', Math.ceil(own.events / 10), () =>
         startBaseline(stage, 'consumer', { BASELINE_GROUP: 'tutorial', BASELINE_TOPIC: `${stage.namespace}.${THING_TOPIC}` }),
       );
     });

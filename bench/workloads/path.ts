@@ -8,22 +8,23 @@ const KEYS = 500;
 /** The whole way: a backlog in the outbox, until each event is handled, remembered, and has its update. */
 export async function path(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) {
+    const own = bench.on([broker]);
     for (const [mode, name] of MODES) {
-      await bench.stage(broker, async (stage) => {
+      await own.stage(broker, async (stage) => {
         const keys = keysOf(KEYS);
         await prepareEffects(stage.database, ['path'], keys);
         const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: 'path', BENCH_MODE: mode, ROLES: 'relay,consumers' });
-        await fillOutbox(stage.database, keys, bench.events);
-        const cost = await stage.cost([subject], () => until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${bench.events}`));
-        await checkEffects(bench, stage.database, 'path', bench.events);
-        bench.add({
+        await fillOutbox(stage.database, keys, own.events);
+        const cost = await stage.cost([subject], () => until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${own.events}`));
+        await checkEffects(own, stage.database, 'path', own.events);
+        own.add({
           workload: WORKLOAD,
           name,
           broker,
-          value: bench.events / cost.seconds,
+          value: own.events / cost.seconds,
           unit: 'events/s',
           baseline: 'the tutorial way',
-          ...perEvent(cost, bench.events),
+          ...perEvent(cost, own.events),
         });
       });
     }

@@ -15,13 +15,14 @@ export async function relay(bench: Bench): Promise<void> {
   });
   await bench.stage('postgres', async (stage) => claimAndMark(bench, stage));
   for (const broker of bench.brokers) {
-    await bench.stage(broker, async (stage) => {
+    const own = bench.on([broker]);
+    await own.stage(broker, async (stage) => {
       const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: 'drain', ROLES: 'relay' });
-      await drain(bench, stage, subject, `drain to ${broker}`, `bare ${broker} client`);
+      await drain(own, stage, subject, `drain to ${broker}`, `bare ${broker} client`);
     });
-    await bench.stage(broker, async (stage) => {
-      const bare = await bareLimit(stage, bench.events);
-      if (bare !== undefined) bench.add({ workload: WORKLOAD, name: `bare ${broker} client`, broker, value: bare, unit: 'events/s' });
+    await own.stage(broker, async (stage) => {
+      const bare = await bareLimit(stage, own.events);
+      if (bare !== undefined) own.add({ workload: WORKLOAD, name: `bare ${broker} client`, broker, value: bare, unit: 'events/s' });
     });
   }
   await bench.stage('kafka', async (stage) => baseline(bench, stage));

@@ -21,7 +21,10 @@ export function isStatementLost(error: unknown): boolean {
 
 /** The transaction ran past its time: the work in it was slow, or the database did not answer. */
 export function isTransactionExpired(error: unknown): boolean {
-  return chain(error).some((link) => link['code'] === 'P2028' && /expired transaction|already closed/i.test(String(link['message'] ?? '')));
+  return chain(error).some(
+    ({ code, message }) =>
+      code === 'DATABASE.TRANSACTION_ENDED' || (code === 'P2028' && /expired transaction|already closed/i.test(String(message ?? ''))),
+  );
 }
 
 /** A lock was not to be had within the `lock_timeout` that the statement was given. */

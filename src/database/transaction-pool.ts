@@ -9,6 +9,12 @@ export class TransactionFailedError extends Error {
   override readonly name = 'TransactionFailedError';
 }
 
+/** The transaction's time was up, or it had been committed or rolled back, before the statement came. */
+export class TransactionEndedError extends Error {
+  readonly code = 'DATABASE.TRANSACTION_ENDED';
+  override readonly name = 'TransactionEndedError';
+}
+
 /** Where a transaction that begins leaves its connection for whoever began it. */
 export interface Opening {
   connection?: TransactionConnection;
@@ -103,7 +109,7 @@ export class TransactionConnection {
   }
 
   private async run(statement: Statement): Promise<pg.QueryResult> {
-    if (this.state === 'ended') throw new TransactionFailedError('the transaction has ended');
+    if (this.state === 'ended') throw new TransactionEndedError('the transaction has ended');
     const begins = this.state === 'to begin';
     if (begins) this.state = 'begun';
     const results = await this.send(begins ? [{ text: 'BEGIN' }, statement] : [statement]);

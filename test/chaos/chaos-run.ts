@@ -45,8 +45,10 @@ export async function chaos(options: ChaosOptions, note: (text: string) => void)
   const opsToken = `canary-${randomBytes(12).toString('hex')}`;
   const noteText = `canary ${randomUUID()} ring twice`;
   // Leases, sessions, attempts and time-outs are the defaults: what is measured is what a deployment gets.
+  const groupCommit = options.seed % 2 === 1;
   const env = {
     ...servers.env,
+    ORDERS_GROUP_COMMIT: String(groupCommit),
     BROKER_NAMESPACE: `chaos-${randomBytes(3).toString('hex')}`,
     OPS_TOKEN: opsToken,
   };
@@ -74,7 +76,9 @@ export async function chaos(options: ChaosOptions, note: (text: string) => void)
     const published = async (): Promise<number> =>
       Number((await servers.tables.query<{ count: string }>('SELECT count(*) FROM observed.published'))[0]?.count);
 
-    note(`chaos on ${options.broker}: ${options.instances} instances, ${options.seconds} s, seed ${options.seed}`);
+    note(
+      `chaos on ${options.broker}: ${options.instances} instances, ${options.seconds} s, seed ${options.seed}, orders ${groupCommit ? 'committed in groups' : 'each in a transaction of its own'}`,
+    );
     const load = new Load(history, instances, noteText, options.short === true ? { ...TOKENS, tok_timeout: 0 } : TOKENS);
     load.start(random.fork(), options.clients);
     if (options.short !== true && instances.length > 1) {

@@ -5,7 +5,7 @@ import pg from 'pg';
 import { readConfig } from '../../src/config/read-config.js';
 import { Database, type Transaction } from '../../src/database/database.js';
 import { sendTogether } from '../../src/database/pipeline.js';
-import { TransactionFailedError, type TransactionPool } from '../../src/database/transaction-pool.js';
+import { TransactionEndedError, type TransactionPool } from '../../src/database/transaction-pool.js';
 import { createLogger } from '../../src/observability/create-logger.js';
 import { stopServers } from '../support/brokers-under-test.js';
 import { freshDatabase, type FreshDatabase } from '../support/fresh-database.js';
@@ -120,7 +120,7 @@ describe('transactions', () => {
       await change(tx, 1);
       late = tx;
     });
-    await expect(database.query(late as Transaction, 'SELECT 1', [])).rejects.toThrow(TransactionFailedError);
+    await expect(database.query(late as Transaction, 'SELECT 1', [])).rejects.toThrow(TransactionEndedError);
     await expect(database.query({} as Transaction, 'SELECT 1', [])).rejects.toThrow(/not begun by Database.transaction/);
     expect(() => database.atCommit({} as Transaction, 'SELECT 1', [])).toThrow(/not begun by Database.transaction/);
   });

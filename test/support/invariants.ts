@@ -33,6 +33,9 @@ export interface Footprint {
   readonly rssMb: number;
   /** Connections of all instances to the database. */
   readonly connections: number;
+  /** Timers that are set, and sockets that are open, by what Node itself counts. */
+  readonly timers: number;
+  readonly sockets: number;
 }
 
 /** Who in the shop takes what; written down here once more, so that the application cannot change it unseen. */
@@ -165,6 +168,9 @@ async function backlogOf({ database, apps }: Observed): Promise<string[]> {
 export async function footprintOf(app: AppProcess, database: FreshDatabase): Promise<Footprint | undefined> {
   const { readdir, readFile } = await import('node:fs/promises');
   try {
+    const metrics = await (await fetch(`${app.url}/metrics`)).text();
+    const active = (type: string): number =>
+      Number(new RegExp(`^nodejs_active_resources\\{type="${type}"\\} (\\d+)`, 'm').exec(metrics)?.[1] ?? 0);
     const [descriptors, status, [row]] = await Promise.all([
       readdir(`/proc/${app.child.pid}/fd`),
       readFile(`/proc/${app.child.pid}/status`, 'utf8'),
@@ -173,7 +179,13 @@ export async function footprintOf(app: AppProcess, database: FreshDatabase): Pro
       ),
     ]);
     const rssKb = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]);
-    return { descriptors: descriptors.length, rssMb: Math.round(rssKb / 1024), connections: row?.count ?? 0 };
+    return {
+      descriptors: descriptors.length,
+      rssMb: Math.round(rssKb / 1024),
+      connections: row?.count ?? 0,
+      timers: active('Timeout'),
+      sockets: active('TCPSocketWrap'),
+    };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
@@ -490,6 +502,9 @@ async function leaks({ database, apps, logs, footprintBefore, patienceMs }: Obse
       if (!footprintBefore) return problems;
       if (now.descriptors > footprintBefore.descriptors + 25)
         problems.push(`about ${footprintBefore.descriptors} descriptors, as before the faults|${now.descriptors}`);
+      for (const kind of ['timers', 'sockets'] as const)
+        if (now[kind] > footprintBefore[kind] + 15)
+          problems.push(`about ${footprintBefore[kind]} ${kind}, as before the faults|${now[kind]}`);
       if (now.rssMb > footprintBefore.rssMb * 2 + 100)
         problems.push(`about ${footprintBefore.rssMb} MB of memory, as before the faults|${now.rssMb}`);
       return problems;
