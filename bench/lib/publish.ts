@@ -15,7 +15,7 @@ export function publish(files: readonly string[]): void {
   const reports = files.map((file) => JSON.parse(fs.readFileSync(file, 'utf8')) as Report);
   const [first] = reports;
   if (!first) throw new Error('--publish wants the JSON files of one or more runs.');
-  const versions = [...new Set(reports.flatMap((report) => report.versions))];
+  const versions = [...new Set(reports.flatMap((report) => report.versions))].filter((version) => !version.startsWith('Node ')); // said by reportOf
   const whole: Report = {
     ...reportOf(
       reports.flatMap(({ figures }) => figures),
