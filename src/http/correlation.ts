@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { withCausation } from '../messaging/event/causation.js';
 
@@ -18,7 +18,12 @@ export function correlationIdOf(headers: IncomingHttpHeaders): string {
 export function traceparentOf(headers: IncomingHttpHeaders): string {
   const given = headers['traceparent'];
   if (typeof given === 'string' && TRACEPARENT.test(given)) return given;
-  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-01`;
+  return `00-${randomHex()}-${randomHex().slice(0, 16)}-01`;
+}
+
+/** 32 digits, of which 122 bits are random: Node keeps random bytes for UUIDs at hand, and asks the system for others each time. */
+function randomHex(): string {
+  return randomUUID().replaceAll('-', '');
 }
 
 /** Every request is handled within its causation, so that what it emits and logs carries its id; the answer carries it too. */

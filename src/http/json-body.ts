@@ -2,6 +2,7 @@ import { invalidRequest, malformedBody } from './problem-error.js';
 import { flawOf, NAMES_OF_PROTOTYPES, shownName } from './text-rules.js';
 
 const DEEPEST = 32;
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Level {
   /** undefined in an array. */
@@ -26,7 +27,7 @@ export function parseJson(bytes: Uint8Array): unknown {
 
 function decode(bytes: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return UTF8.decode(bytes);
   } catch {
     throw malformedBody('The body is not valid UTF-8.');
   }

@@ -34,18 +34,23 @@ function isPlainUtf8({ headers }: FastifyRequest): boolean {
 async function read(payload: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  try {
-    // Left open at the end, so that the answer can still be sent.
-    for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size <= BODY_LIMIT) chunks.push(chunk);
-      if (size > DRAIN_LIMIT) break;
-    }
-  } catch (error) {
-    throw new ProblemError(400, 'BODY_INCOMPLETE', 'The body is incomplete', 'The connection ended before the body did.', { cause: error });
-  }
+  await new Promise<void>((resolve, reject) => {
+    const incomplete = (cause?: Error): void =>
+      reject(new ProblemError(400, 'BODY_INCOMPLETE', 'The body is incomplete', 'The connection ended before the body did.', { cause }));
+    payload
+      .on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size <= BODY_LIMIT) chunks.push(chunk);
+        if (size <= DRAIN_LIMIT) return;
+        payload.pause(); // and is left open, so that the answer can still be sent
+        resolve();
+      })
+      .once('end', resolve)
+      .once('error', incomplete)
+      .once('close', () => incomplete()); // of no consequence behind the end
+  });
   if (size > BODY_LIMIT) throw new ProblemError(413, 'BODY_TOO_LARGE', 'The body is too large', 'Send at most 1 MiB.');
-  return Buffer.concat(chunks, size);
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size);
 }
 
 function unsupported(): ProblemError {

@@ -8,6 +8,13 @@ const UNKNOWN = 'is not known here';
 /** class-validator looks members up in a plain object, where `toString` and the like are always found. */
 const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
 
+/** A member whose class is checked too. */
+interface NestedMember {
+  readonly propertyName: string;
+  readonly each: boolean;
+}
+const nestedMembersOf = new WeakMap<object, NestedMember[]>();
+
 /** Every body and query is an instance of its class and holds nothing that its class does not name. */
 class RequestValidationPipe extends ValidationPipe {
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
@@ -23,10 +30,7 @@ class RequestValidationPipe extends ValidationPipe {
 /** What class-validator lets pass: arrays where one object is meant, arrays among objects, and members with inherited names. */
 function misshapen(instance: object, sent: object, path: string): FieldError[] {
   const { constructor: itsClass } = Object.getPrototypeOf(instance) as { constructor: new () => object };
-  const nested = getMetadataStorage()
-    .getTargetValidationMetadatas(itsClass, '', true, false)
-    .filter(({ type }) => type === 'nestedValidation');
-  return nested.flatMap(({ propertyName, each }) => {
+  return nestedMembers(itsClass).flatMap(({ propertyName, each }) => {
     const [made, given] = [instance, sent].map((holder) => (holder as Record<string, unknown>)[propertyName]);
     const field = `${path}${propertyName}`;
     if (made === undefined || made === null) return [];
@@ -34,6 +38,18 @@ function misshapen(instance: object, sent: object, path: string): FieldError[] {
     if (!Array.isArray(made) || !Array.isArray(given)) return [{ field, message: 'must be an array' }];
     return made.flatMap((entry: unknown, at) => shapeErrors(entry, given[at], `${field}.${at}`));
   });
+}
+
+/** The members of a class that are objects of their own, by its decorators; those do not change. */
+function nestedMembers(itsClass: object): NestedMember[] {
+  let members = nestedMembersOf.get(itsClass);
+  if (!members) {
+    members = getMetadataStorage()
+      .getTargetValidationMetadatas(itsClass as new () => object, '', true, false)
+      .filter(({ type }) => type === 'nestedValidation');
+    nestedMembersOf.set(itsClass, members);
+  }
+  return members;
 }
 
 function shapeErrors(made: unknown, given: unknown, field: string): FieldError[] {

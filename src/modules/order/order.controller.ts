@@ -25,10 +25,10 @@ export class OrderController {
     @Body() body: PlaceOrderBody,
     @IdempotencyKey() idempotencyKey: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<OrderAnswer> {
+  ): Promise<string> {
     const answer = await this.orders.place(body, idempotencyKey);
-    void reply.status(answer.status).header('location', answer.location);
-    return JSON.parse(answer.body) as OrderAnswer;
+    void reply.status(answer.status).header('location', answer.location).type('application/json; charset=utf-8');
+    return answer.body;
   }
 
   @Get(':id')
