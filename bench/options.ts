@@ -1,7 +1,9 @@
 import { parseArgs } from 'node:util';
 import { BROKERS, type BrokerName } from '../src/config/config.js';
 
-export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'scale', 'beside'] as const;
+export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'scale', 'memory', 'beside'] as const;
+/** Not run unless they are asked for: one takes long, the other measures again what others measure. */
+const ON_REQUEST: readonly string[] = ['memory', 'beside'];
 export type Workload = (typeof WORKLOADS)[number];
 
 export interface Options {
@@ -22,7 +24,7 @@ export function optionsOf(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      only: { type: 'string', default: WORKLOADS.filter((name) => name !== 'beside').join(',') },
+      only: { type: 'string', default: WORKLOADS.filter((name) => !ON_REQUEST.includes(name)).join(',') },
       broker: { type: 'string', default: 'all' },
       runs: { type: 'string', default: '1' },
       events: { type: 'string', default: '50000' },

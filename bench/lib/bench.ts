@@ -77,6 +77,11 @@ export class Bench {
     return server;
   }
 
+  /** Events that go ahead of those that are measured: the compiler has seen the code by then, as in a process that has been up for a while. */
+  get warmUp(): number {
+    return Math.ceil(this.events / 2);
+  }
+
   async versions(): Promise<string[]> {
     return Promise.all([...this.servers.values()].map(async (server) => (await server).description));
   }

@@ -1,3 +1,5 @@
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { quantilesOf, type Quantiles } from './numbers.js';
 
 /** What a subject's process answers to; the driver calls it by name. */
@@ -18,6 +20,14 @@ export function serve(calls: Calls, stop: () => Promise<void>): void {
   });
   process.on('disconnect', () => process.exit(0));
   process.send?.({ id: 0, value: 'ready' });
+}
+
+/** Bytes of the heap that are in use, and buffers beside it, when everything that can go has gone. */
+export function heapAfterCollection(): number {
+  v8.setFlagsFromString('--expose-gc');
+  (vm.runInNewContext('gc') as () => void)();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }
 
 /** Emits at a steady rate and measures each event from its commit to its handling. */

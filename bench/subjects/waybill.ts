@@ -20,7 +20,7 @@ import { createLogger } from '../../src/observability/create-logger.js';
 import { LOGGER } from '../../src/observability/logger.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { countAllHandled, countHandled, ThingHappened, THING_TOPIC, THING_TYPE } from '../lib/effect.js';
-import { LatencyProbe, serve } from '../lib/subject-process.js';
+import { heapAfterCollection, LatencyProbe, serve } from '../lib/subject-process.js';
 import { NullBroker } from './null-broker.js';
 import { randomUUID } from 'node:crypto';
 
@@ -28,6 +28,8 @@ import { randomUUID } from 'node:crypto';
 const groups = (process.env['BENCH_GROUPS'] ?? '').split(',').filter(Boolean);
 /** How the groups commit: `single`, `grouped`, or `batch`. */
 const mode = process.env['BENCH_MODE'] ?? 'single';
+/** A handler that waits so long for something else before it commits. */
+const handlerMs = Number(process.env['BENCH_HANDLER_MS'] ?? 0);
 const nullBroker = new NullBroker();
 if (process.env['BENCH_NULL_BROKER']) brokers.postgres = (): Promise<BrokerAdapter> => Promise.resolve(nullBroker);
 
@@ -64,6 +66,7 @@ for (const group of groups) {
   });
   const handle = async (event: EventEnvelope, context: ConsumeContext): Promise<void> => {
     const { thingId, n } = event.data as ThingHappened;
+    if (handlerMs > 0) await new Promise((resolve) => setTimeout(resolve, handlerMs));
     await context.once((tx) => countHandled(tx, group, thingId, n));
     probe.onHandled(event.correlationid);
   };
@@ -114,6 +117,8 @@ serve(
       ),
     /** What the null broker was given: how many, and how many of them out of their turn. */
     published: () => Promise.resolve(nullBroker.counts),
+    /** Bytes of what is in use. */
+    heap: () => Promise.resolve(heapAfterCollection()),
   },
   async () => {
     await lifecycle.stop(5000);

@@ -24,12 +24,13 @@ export async function consume(bench: Bench): Promise<void> {
       await prepareEffects(stage.database, [...groups, 'tutorial', 'bare'], keys);
       await fillBroker(own, stage, groups, keys);
       for (const [mode, name] of MODES)
-        await timed(own, stage, mode, name, own.events, () =>
+        await timed(own, stage, mode, name, { warmUp: own.warmUp, events: own.events }, () =>
           stage.start('subjects/waybill.ts', { BENCH_GROUPS: mode, BENCH_MODE: mode, ROLES: 'consumers' }),
         );
       if (broker !== 'kafka') return;
       await bare(own, stage, `${stage.namespace}.${THING_TOPIC}`);
-      await timed(own, stage, 'tutorial', 'the tutorial way', Math.ceil(own.events / 10), () =>
+      const fewer = { warmUp: Math.ceil(own.warmUp / 10), events: Math.ceil(own.events / 10) };
+      await timed(own, stage, 'tutorial', 'the tutorial way', fewer, () =>
         startBaseline(stage, 'consumer', { BASELINE_GROUP: 'tutorial', BASELINE_TOPIC: `${stage.namespace}.${THING_TOPIC}` }),
       );
     });
@@ -39,29 +40,29 @@ export async function consume(bench: Bench): Promise<void> {
 /** Publishes the events for all groups, as their application would. */
 export async function fillBroker(bench: Bench, stage: Stage, groups: readonly string[], keys: readonly string[]): Promise<void> {
   const subject = await stage.start('subjects/waybill.ts', { BENCH_GROUPS: groups.join(','), ROLES: 'relay' });
-  await fillOutbox(stage.database, keys, bench.events);
+  await fillOutbox(stage.database, keys, bench.warmUp + bench.events);
   await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
   await subject.stop();
 }
 
-/** From the first effect to the last, so that joining a group is not counted. */
+/** From the end of the warm-up to the last effect, so that joining a group is not counted. */
 async function timed(
   bench: Bench,
   stage: Stage,
   group: string,
   name: string,
-  events: number,
+  { warmUp, events }: { warmUp: number; events: number },
   start: () => Promise<Subject>,
 ): Promise<void> {
   const subject = await start();
   const handled = '(SELECT sum(handled) FROM bench_effect WHERE group_name = $1)';
-  await until(stage.database, `${handled} > 0`, [group]);
+  await until(stage.database, `${handled} >= ${warmUp}`, [group]);
   let [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
   const before = row?.done ?? 0;
-  const cost = await stage.cost([subject], () => until(stage.database, `${handled} >= ${events}`, [group]));
+  const cost = await stage.cost([subject], () => until(stage.database, `${handled} >= ${warmUp + events}`, [group]));
   [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
   const done = (row?.done ?? 0) - before;
-  if (events === bench.events) await checkEffects(bench, stage.database, group, events);
+  if (events === bench.events) await checkEffects(bench, stage.database, group, warmUp + events);
   await subject.stop();
   bench.add({
     workload: WORKLOAD,
@@ -80,6 +81,7 @@ async function bare(bench: Bench, stage: Stage, topic: string): Promise<void> {
   const consumer = kafkaOf(stage).consumer({ groupId: `${stage.namespace}.bare` });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
+  const all = bench.warmUp + bench.events;
   let done = 0;
   let start = 0;
   let end: () => void;
@@ -101,19 +103,19 @@ async function bare(bench: Bench, stage: Stage, topic: string): Promise<void> {
         [events.map(({ id }) => id), events.map(({ thingId }) => thingId), events.map(({ n }) => n)],
       );
       done += events.length;
-      if (done >= bench.events) end();
+      if (done >= all) end();
     },
   });
   await ended;
   const seconds = (performance.now() - start) / 1000;
   await consumer.disconnect();
   await pool.end();
-  await checkEffects(bench, stage.database, 'bare', bench.events);
+  await checkEffects(bench, stage.database, 'bare', all);
   bench.add({
     workload: WORKLOAD,
     name: 'bare client, a batch a transaction',
     broker: 'kafka',
-    value: bench.events / seconds,
+    value: all / seconds,
     unit: 'events/s',
   });
 }

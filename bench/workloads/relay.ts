@@ -11,7 +11,7 @@ export async function relay(bench: Bench): Promise<void> {
   await bench.stage('postgres', async (stage) => {
     const subject = await stage.start('subjects/waybill.ts', { BENCH_NULL_BROKER: '1', BENCH_GROUPS: 'drain', ROLES: 'relay' });
     await drain(bench, stage, subject, 'drain to the null broker', 'bare claim-and-mark');
-    bench.check('what the null broker was given', await subject.call('published'), { events: bench.events, disorder: 0 });
+    bench.check('what the null broker was given', await subject.call('published'), { events: bench.warmUp + bench.events, disorder: 0 });
   });
   await bench.stage('postgres', async (stage) => claimAndMark(bench, stage));
   for (const broker of bench.brokers) {
@@ -29,8 +29,9 @@ export async function relay(bench: Bench): Promise<void> {
 }
 
 async function drain(bench: Bench, stage: Stage, subject: { pid: number }, name: string, limit: string): Promise<void> {
-  const keys = keysOf(KEYS);
-  await fillOutbox(stage.database, keys, bench.events);
+  await fillOutbox(stage.database, keysOf(KEYS), bench.warmUp);
+  await until(stage.database, EMPTY);
+  await fillOutbox(stage.database, keysOf(KEYS), bench.events);
   const cost = await stage.cost([subject], () => until(stage.database, EMPTY));
   bench.add({
     workload: WORKLOAD,
@@ -46,7 +47,8 @@ async function drain(bench: Bench, stage: Stage, subject: { pid: number }, name:
 
 /** A tenth of the events: the rate is the same, and the wait is not. */
 async function baseline(bench: Bench, stage: Stage): Promise<void> {
-  const events = Math.ceil(bench.events / 10);
+  const warmUp = Math.ceil(bench.warmUp / 10);
+  const events = warmUp + Math.ceil(bench.events / 10);
   const subject = await startBaseline(stage, 'publisher');
   await stage.database.query(
     `INSERT INTO baseline_outbox (id, topic, key, type, payload)
@@ -54,7 +56,7 @@ async function baseline(bench: Bench, stage: Stage): Promise<void> {
      FROM generate_series(1, $2::int) AS n`,
     [`${stage.namespace}.baseline`, events],
   );
-  await until(stage.database, `EXISTS (SELECT 1 FROM baseline_outbox WHERE status = 'published')`);
+  await until(stage.database, `(SELECT count(*) FROM baseline_outbox WHERE status = 'published') >= ${warmUp}`);
   const [begun] = await stage.database.query<{ left: number }>(
     `SELECT count(*)::int AS left FROM baseline_outbox WHERE status = 'pending'`,
   );

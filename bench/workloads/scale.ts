@@ -1,9 +1,9 @@
-import fs from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { bucketOf } from '../../src/messaging/event/key-hash.js';
 import { hint, keysOf, perEvent, until, type Bench, type Stage } from '../lib/bench.js';
 import { THING_TOPIC, THING_TYPE } from '../lib/effect.js';
+import { mostResident } from '../lib/resident.js';
 import type { Subject } from '../lib/subject.js';
 
 const WORKLOAD = 'scale';
@@ -125,11 +125,4 @@ async function leaveDeadRows(stage: Stage): Promise<void> {
   await old.query('SELECT 1 FROM outbox');
   await fill(stage, keysOf(KEYS), DEAD_ROWS, LANES);
   await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
-}
-
-/** MB; NaN where there is no /proc. */
-function mostResident(pid: number): number {
-  const [, kilobytes] =
-    /VmHWM:\s+(\d+)/.exec(fs.existsSync(`/proc/${pid}/status`) ? fs.readFileSync(`/proc/${pid}/status`, 'utf8') : '') ?? [];
-  return Number(kilobytes) / 1024;
 }

@@ -44,6 +44,7 @@ export class HealthRegistry implements OnApplicationBootstrap, OnApplicationShut
   /** From here on it is not ready, whatever the checks say. */
   markStopping(): void {
     this.stopping = true;
+    clearInterval(this.timer);
   }
 
   async onApplicationBootstrap(): Promise<void> {
@@ -84,6 +85,7 @@ export class HealthRegistry implements OnApplicationBootstrap, OnApplicationShut
     });
     await Promise.race([checking, timeout]);
     clearTimeout(timer);
+    if (this.stopping) return; // what is being closed does not answer, and that is news to nobody
     if (before === 'not checked yet' || (before === undefined) === (entry.reason === undefined)) return;
     if (entry.reason === undefined) this.logger.info({ check: name }, 'healthy again');
     else this.logger.warn({ check: name, reason: entry.reason }, 'not healthy');
