@@ -1,11 +1,11 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { PrismaPg } from '@prisma/adapter-pg';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
 import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
+import { TellingPrismaPg, withDirectRawSql } from './raw-statements.js';
 import { StatementNames } from './statement-names.js';
 import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
 
@@ -40,8 +40,9 @@ export class Database implements OnModuleDestroy {
     const options = poolConfig(url, { max: config.database.poolSize, name: 'waybill', timeoutMs: this.timeoutMs });
     this.pool = new TransactionPool(options, this.names);
     reportLosses(this.pool, 'waybill', logger);
+    const statementNameGenerator = ({ sql }: { sql: string }): string => this.names.nameOf(sql) as string;
     this.prisma = new PrismaClient({
-      adapter: new PrismaPg(this.pool, { statementNameGenerator: ({ sql }) => this.names.nameOf(sql) as string }),
+      adapter: new TellingPrismaPg((transaction) => this.pool.tell(transaction), this.pool, { statementNameGenerator }),
     });
   }
 
@@ -55,8 +56,10 @@ export class Database implements OnModuleDestroy {
       let afterCommit: (() => void)[] = [];
       const opening: Opening = {};
       try {
-        const result = await this.begin(opening, async (tx) => {
-          if (opening.connection) this.connections.set(tx, opening.connection);
+        const result = await this.begin(opening, async (prismas) => {
+          const { connection, transaction } = opening;
+          const tx = transaction ? withDirectRawSql(prismas, transaction) : prismas;
+          if (connection) this.connections.set(tx, connection);
           const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
           this.hooks.set(tx, hooks);
           const value = await this.runIn(tx, work);

@@ -1,3 +1,4 @@
+import type { Transaction as AdapterTransaction } from '@prisma/driver-adapter-utils';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
 import { sendTogether, type Statement } from './pipeline.js';
@@ -15,9 +16,11 @@ export class TransactionEndedError extends Error {
   override readonly name = 'TransactionEndedError';
 }
 
-/** Where a transaction that begins leaves its connection for whoever began it. */
+/** Where a transaction that begins leaves what it goes through, for whoever began it. */
 export interface Opening {
   connection?: TransactionConnection;
+  /** As Prisma's adapter knows it. */
+  transaction?: AdapterTransaction;
 }
 
 /**
@@ -38,6 +41,12 @@ export class TransactionPool extends pg.Pool {
   /** Begins transactions inside `work` that can be reached through `opening`. */
   openIn<T>(opening: Opening, work: () => T): T {
     return this.opening.run(opening, work);
+  }
+
+  /** To be called, by the adapter, in the context that it was asked to begin a transaction in. */
+  tell(transaction: AdapterTransaction): void {
+    const opening = this.opening.getStore();
+    if (opening) opening.transaction = transaction;
   }
 
   override connect(): Promise<pg.PoolClient>;
