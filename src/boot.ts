@@ -13,7 +13,7 @@ import { Database } from './database/database.js';
 import { isDatabaseUnavailable, isNetworkError } from './database/database-errors.js';
 import { HealthRegistry } from './health/health-registry.js';
 import { createHttpAdapter, setUpHttp } from './http/index.js';
-import { MessagingLifecycle, serveEventPatterns } from './messaging/index.js';
+import { loggedCausation, MessagingLifecycle, serveEventPatterns } from './messaging/index.js';
 import { seedDemoCatalogue } from './modules/inventory/demo-catalogue.js';
 import { createLogger } from './observability/create-logger.js';
 import { NestLogger } from './observability/nest-logger.js';
@@ -25,7 +25,7 @@ const DATABASE_RETRY_MS = 500;
 /** Reads the configuration, prepares the database, starts the application, and ends it on SIGTERM or SIGINT. Ends the process itself when that fails. */
 export async function boot(): Promise<void> {
   const config = configOrExit();
-  const logger = createLogger(config);
+  const logger = createLogger(config, undefined, loggedCausation);
   armFailpoint(config.failAt);
   process.on('unhandledRejection', (error) => {
     logger.fatal({ err: error }, 'a promise was rejected and nobody took notice: this is a defect, the process ends');

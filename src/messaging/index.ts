@@ -2,7 +2,7 @@
 export { DefineEvent, type EventClass, type PublishFailurePolicy } from './event/event-definition.js';
 export type { EventEnvelope } from './event/event-envelope.js';
 export { EventTooLargeError, InvalidEventError } from './event/event.errors.js';
-export { currentCausation, withCausation, type Causation } from './event/causation.js';
+export { currentCausation, loggedCausation, withCausation, type Causation } from './event/causation.js';
 export {
   EventConsumer,
   NonRetryableError,

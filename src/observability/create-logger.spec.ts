@@ -32,6 +32,21 @@ describe('createLogger', () => {
     });
   });
 
+  it('has the fields of the context that it is written in, unless the line has its own', () => {
+    const lines: string[] = [];
+    const config = { instance: 'test-1', log: { level: 'info', format: 'json' } } as const;
+    let context: object = { correlationId: 'c1', traceId: 't1' };
+    const logger = createLogger(config, { write: (line: string) => void lines.push(line) }, () => context);
+    logger.info({ correlationId: 'c2' }, 'of another');
+    logger.child({ group: 'g' }).info('in the context');
+    context = {};
+    logger.info('outside');
+    const [own, child, outside] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(own).toMatchObject({ correlationId: 'c2', traceId: 't1', msg: 'of another' });
+    expect(child).toMatchObject({ group: 'g', correlationId: 'c1', traceId: 't1', msg: 'in the context' });
+    expect(Object.keys(outside ?? {})).not.toContain('traceId');
+  });
+
   it('keeps to its level', () => {
     const { logger, lines } = recording('json', 'info');
     logger.debug('unseen');

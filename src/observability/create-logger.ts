@@ -14,10 +14,14 @@ import { redacted, withoutUserinfo } from './redaction.js';
 
 export { NestLogger } from './nest-logger.js';
 
-/** A logger to standard output, or to the destination: a JSON object a line, or a line for people, and no secret in either. */
+/**
+ * A logger to standard output, or to the destination: a JSON object a line, or a line for people, and no secret in
+ * either. Every line has the fields of the context that it is written in, where it does not have them itself.
+ */
 export function createLogger(
   config: Pick<Config, 'log' | 'instance'>,
   destination: DestinationStream = openDestination({ dest: 1, sync: true }),
+  context?: () => object,
 ): Logger {
   const out: DestinationStream = { write: (line) => destination.write(withoutUserinfo(line)) };
   const logger = pino(
@@ -25,6 +29,8 @@ export function createLogger(
       level: config.log.level,
       base: { instance: config.instance },
       timestamp: stdTimeFunctions.isoTime,
+      // A copy: pino writes the fields of the line into it.
+      ...(context && { mixin: () => ({ ...context() }) }),
       formatters: { level: (level) => ({ level }) },
       hooks: { logMethod: logRedacted },
       // Pino's own would copy whatever drivers hang on their errors; here they come reduced already.

@@ -73,6 +73,16 @@ describe('the invariants', () => {
     expect(await violations({ ...observed, patienceMs: 20_000 })).toEqual([]);
   });
 
+  it('I14 finds lines of the log that do not belong to the story of their event', async () => {
+    const written = observed.apps.flatMap(({ output }) => output.split('\n')).filter((line) => /"eventId".*"handled"/.test(line));
+    expect(written.length).toBeGreaterThan(0);
+    expect(await violations({ ...observed, logs: written }, ['I14'])).toEqual([]);
+    for (const name of ['traceId', 'correlationId'])
+      expect(await violations({ ...observed, logs: [written[0]?.replace(`"${name}"`, '"other"') as string] }, ['I14'])).toEqual([
+        expect.stringMatching(/^I14: expected each line of the log .*, found 1 without, of 1 \("handled" /),
+      ]);
+  });
+
   const CONFIRMED = `(SELECT id FROM orders WHERE status = 'confirmed' ORDER BY id LIMIT 1)`;
   const CHARGE = `(SELECT min(id) FROM sandbox_ledger_entry WHERE kind = 'charge')`;
 

@@ -534,7 +534,7 @@ async function secrets({ apps, logs, history, secrets: planted = [] }: Observed,
   }
 }
 
-async function traces({ database, history }: Observed, found: Found): Promise<void> {
+async function traces({ database, apps, history, logs }: Observed, found: Found): Promise<void> {
   if (!(await recordsEvents(database))) return;
   const headers = `coalesce(headers ->> 'ce_traceparent', '') AS trace, headers ->> 'ce_correlationid' AS correlation, headers ->> 'ce_causationid' AS cause`;
   const events = await database.query<{
@@ -564,6 +564,17 @@ async function traces({ database, history }: Observed, found: Found): Promise<vo
       `${strays.length} without`,
       strays.map(({ type, id }) => `${type} ${id}`),
     );
+  const lines = linesAboutEvents(logs ?? apps.map(({ output }) => output));
+  const astray = lines.filter(({ eventId, correlationId, traceId }) => {
+    const event = byId.get(eventId);
+    return event && (correlationId !== event.correlation || (traceId ?? '') !== traceIdOf(event.trace));
+  });
+  if (astray.length > 0)
+    found(
+      "each line of the log that names an event with the event's correlation id and trace",
+      `${astray.length} without, of ${lines.length}`,
+      astray.map(({ msg, eventId }) => `"${msg}" ${eventId}`),
+    );
   if (!history) return;
   const foreign = events.filter(({ type, customer, trace }) => {
     const traceId = history.intents.get(customer ?? '')?.traceId;
@@ -575,6 +586,23 @@ async function traces({ database, history }: Observed, found: Found): Promise<vo
       `${foreign.length} without`,
       foreign.map(({ id }) => id),
     );
+}
+
+interface LineAboutEvent {
+  readonly msg: string;
+  readonly eventId: string;
+  readonly correlationId?: string;
+  readonly traceId?: string;
+}
+
+/** The lines that name one; those that a killed process has not written to their end are none. */
+function linesAboutEvents(logs: readonly string[]): LineAboutEvent[] {
+  return logs.flatMap((log) =>
+    log.split('\n').flatMap((line) => {
+      if (!line.startsWith('{') || !line.endsWith('}') || !line.includes('"eventId"')) return [];
+      return [JSON.parse(line) as LineAboutEvent];
+    }),
+  );
 }
 
 async function metrics({ database, apps, patienceMs }: Observed, found: Found): Promise<void> {

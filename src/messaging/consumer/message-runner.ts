@@ -13,6 +13,7 @@ import type { ConsumerGroup, Handler } from './consumer-registry.js';
 import type { Inbox } from './inbox.js';
 import { KeyedBatches } from './keyed-batches.js';
 import { KeyedExecutor } from './keyed-executor.js';
+import { loggedEvent } from './logged-event.js';
 import { groupedOnce, singleOnce, type Once } from './once.js';
 import type { ParkableEvent, Parking } from './parking.js';
 import { describe, dispositionOf, type RetrySettings } from './retry-policy.js';
@@ -187,7 +188,7 @@ export class MessageRunner {
     const handler = this.consumer.handlerOf(envelope.type);
     if (!handler) {
       metrics.unhandled.inc({ group: event.group });
-      logger.debug(this.fields(event), 'nobody in the group handles this type');
+      logger.debug(loggedEvent(event), 'nobody in the group handles this type');
       return { kind: 'unhandled' };
     }
     const end = metrics.handleDuration.startTimer({ group: event.group, topic: event.topic });
@@ -218,7 +219,7 @@ export class MessageRunner {
       } catch (error) {
         if (outages === 1 || outages % 20 === 0) {
           this.parts.logger.warn(
-            { ...this.fields(event), err: error },
+            { ...loggedEvent(event), err: error },
             'the event waits: the database cannot be used; no attempt is counted',
           );
         }
@@ -233,7 +234,7 @@ export class MessageRunner {
     if (standing.done) return this.recognised(event);
     if (undeliverable !== undefined) return this.giveUp(event, 1, 'undeliverable', undeliverable);
     if (standing.held && (await parking.parkBehind(event))) {
-      this.parts.logger.info(this.fields(event), 'parked behind an earlier event of its key');
+      this.parts.logger.info(loggedEvent(event), 'parked behind an earlier event of its key');
       return 'settled';
     }
     const outcome = await this.attempt(event, 1, signal);
@@ -250,20 +251,20 @@ export class MessageRunner {
 
   private recognised(event: ParkableEvent): Settlement {
     this.parts.metrics.inboxDuplicates.inc({ group: event.group });
-    this.parts.logger.debug(this.fields(event), 'recognised as handled before');
+    this.parts.logger.debug(loggedEvent(event), 'recognised as handled before');
     return 'settled';
   }
 
   private async giveUp(event: ParkableEvent, attempts: number, reason: string, error: string): Promise<Settlement> {
     await this.parts.parking.deadLetter(event, attempts, reason, error);
     this.parts.metrics.deadLettered.inc({ group: event.group });
-    this.parts.logger.error({ ...this.fields(event), attempt: attempts, reason, error }, 'dead letter: a person must replay or discard it');
+    this.parts.logger.error({ ...loggedEvent(event), attempt: attempts, reason, error }, 'dead letter: a person must replay or discard it');
     return 'settled';
   }
 
   private report(event: ParkableEvent, envelope: EventEnvelope, handler: Handler, attempt: number, outcome: AttemptOutcome): void {
     const { metrics, logger } = this.parts;
-    const fields = { ...this.fields(event), consumer: handler.name, attempt, correlationId: envelope.correlationid };
+    const fields = { ...loggedEvent(event), consumer: handler.name, attempt };
     metrics.attempts.inc({ group: event.group });
     if (outcome.kind === 'handled') {
       const latencyMs = Date.now() - Date.parse(envelope.time);
@@ -286,10 +287,6 @@ export class MessageRunner {
       headers: message.headers,
       payload: message.payload,
     };
-  }
-
-  private fields(event: ParkableEvent): Record<string, unknown> {
-    return { eventId: event.eventId, type: claimedType(event.headers), topic: event.topic, key: event.key, group: event.group };
   }
 }
 

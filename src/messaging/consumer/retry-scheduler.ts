@@ -1,7 +1,7 @@
 import type { Logger } from '../../observability/logger.js';
 import type { Metrics } from '../../observability/metrics.js';
-import { claimedType } from '../event/event-codec.js';
 import type { Inbox } from './inbox.js';
+import { loggedEvent } from './logged-event.js';
 import type { MessageRunner } from './message-runner.js';
 import type { ParkedHead, Parking } from './parking.js';
 import { describe, dispositionOf, type RetrySettings } from './retry-policy.js';
@@ -146,11 +146,7 @@ export class RetryScheduler {
     metrics.deadLettered.inc({ group: head.group });
     logger.error(
       {
-        eventId: head.eventId,
-        type: claimedType(head.headers),
-        topic: head.topic,
-        key: head.key,
-        group: head.group,
+        ...loggedEvent(head),
         attempt,
         reason: disposition.reason,
         error: describe(error),

@@ -1,7 +1,7 @@
 import { plainToInstance } from 'class-transformer';
 import { validateSync, type ValidationError } from 'class-validator';
 import { randomUUIDv7 } from 'node:crypto';
-import { currentCausation, type Causation } from './causation.js';
+import { currentCausation, traceIdOf, type Causation } from './causation.js';
 import { definitionOf, eventClassOf, type EventClass } from './event-definition.js';
 import type { EventEnvelope, WireEvent } from './event-envelope.js';
 import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from './event.errors.js';
@@ -9,7 +9,7 @@ import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from 
 const PREFIX = 'ce_';
 const CONTENT_TYPE = 'application/json';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
-const TYPE = /^[\x21-\x7e]{1,255}$/;
+const VISIBLE_ASCII = /^[\x21-\x7e]{1,255}$/;
 const REQUIRED = ['id', 'source', 'type', 'partitionkey'] as const;
 const UNSTORABLE = /\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 /** A member may also be written with escapes. */
@@ -82,7 +82,7 @@ export function decode({ headers, payload }: WireEvent): EventEnvelope {
   const type = attribute('type') as string;
   const key = attribute('partitionkey') as string;
   if (!UUID.test(id)) throw new MalformedEventError(`header ${PREFIX}id must be a UUID`);
-  if (!TYPE.test(type)) throw new MalformedEventError(`header ${PREFIX}type must be 1 to 255 printable characters`);
+  if (!VISIBLE_ASCII.test(type)) throw new MalformedEventError(`header ${PREFIX}type must be 1 to 255 printable characters`);
   if (key.length > MAX_KEY_LENGTH || UNSTORABLE.test(key))
     throw new MalformedEventError(`header ${PREFIX}partitionkey must be at most ${MAX_KEY_LENGTH} characters`);
   const time = attribute('time');
@@ -132,7 +132,7 @@ export function editedHeaders(headers: Readonly<Record<string, string>>): { even
 /** The type a message claims to be of; `unknown` when it claims none. */
 export function claimedType(headers: Readonly<Record<string, string>>): string {
   const type = headers[`${PREFIX}type`];
-  return type !== undefined && TYPE.test(type) ? type : 'unknown';
+  return type !== undefined && VISIBLE_ASCII.test(type) ? type : 'unknown';
 }
 
 /** The id a message claims, when it is a UUID. */
@@ -145,6 +145,16 @@ export function claimedId(headers: Readonly<Record<string, string>>): string | u
 export function claimedKey(headers: Readonly<Record<string, string>>): string | undefined {
   const key = headers[`${PREFIX}partitionkey`];
   return key !== undefined && key !== '' && key.length <= MAX_KEY_LENGTH && !UNSTORABLE.test(key) ? key : undefined;
+}
+
+/** The request that a message claims to go back to, as far as it is well-formed. */
+export function claimedOrigin(headers: Readonly<Record<string, string>>): { readonly correlationId?: string; readonly traceId?: string } {
+  const correlationId = headers[`${PREFIX}correlationid`];
+  const traceId = traceIdOf(headers[`${PREFIX}traceparent`]);
+  return {
+    ...(correlationId !== undefined && VISIBLE_ASCII.test(correlationId) && { correlationId }),
+    ...(traceId !== undefined && { traceId }),
+  };
 }
 
 function parse(payload: Buffer): unknown {

@@ -3,6 +3,7 @@ import { DatabasePool } from '../../database/database-pool.js';
 import { Notifications } from '../../database/notifications.js';
 import { LOGGER, type Logger } from '../../observability/logger.js';
 import { Metrics } from '../../observability/metrics.js';
+import { claimedOrigin } from '../event/event-codec.js';
 import { eventClassOf, definitionOf, type PublishFailurePolicy } from '../event/event-definition.js';
 import { LaneLeases } from '../lane/lane-leases.js';
 import { MessagingSettings } from '../messaging-settings.js';
@@ -289,7 +290,15 @@ export class Relay {
     const key = heldKeyOf(row);
     const attempts = (this.holds.get(key)?.attempts ?? 0) + 1;
     const policy = policyOf(row.type);
-    const fields = { eventId: row.eventId, topic: row.topic, type: row.type, key: row.key, attempt: attempts, err: error };
+    const fields = {
+      eventId: row.eventId,
+      topic: row.topic,
+      type: row.type,
+      key: row.key,
+      attempt: attempts,
+      ...claimedOrigin(row.headers),
+      err: error,
+    };
     this.metrics.publishFailures.inc({ kind: 'message' });
     this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
