@@ -5,6 +5,10 @@ import { currentCausation, traceIdOf, type Causation } from './causation.js';
 import { definitionOf, eventClassOf, type EventClass } from './event-definition.js';
 import type { EventEnvelope, WireEvent } from './event-envelope.js';
 import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from './event.errors.js';
+import { rememberRules } from './validation-rules.js';
+
+// For requests too: there is one storage of rules in a process.
+rememberRules();
 
 const PREFIX = 'ce_';
 const CONTENT_TYPE = 'application/json';
