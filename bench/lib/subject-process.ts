@@ -34,11 +34,15 @@ export function heapAfterCollection(): number {
 export class LatencyProbe {
   private readonly committed = new Map<string, number>();
   private readonly handled = new Map<string, number>();
+  private running = false;
 
   /** To be called when an event's effect has committed. */
-  readonly onHandled = (id: string): void => void this.handled.set(id, performance.now());
+  readonly onHandled = (id: string): void => {
+    if (this.running) this.handled.set(id, performance.now());
+  };
 
   async run(rate: number, count: number, emit: (index: number) => Promise<string>): Promise<Quantiles> {
+    this.running = true;
     this.committed.clear(); // an earlier run's, which all were handled
     this.handled.clear();
     const start = performance.now();

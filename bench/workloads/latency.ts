@@ -37,9 +37,9 @@ async function probe(
   prefix = '',
 ): Promise<void> {
   const subject = await start();
-  await subject.call<Quantiles>('latency', { rate: 100, count: 100, keys }); // warm
+  await subject.call<Quantiles>('latency', { rate: 200, count: 2000, keys }); // warm
   for (const rate of rates) {
-    const { p50, p99, max } = await subject.call<Quantiles>('latency', { rate, count: Math.max(100, rate * 5), keys });
+    const { p50, p99, max } = await subject.call<Quantiles>('latency', { rate, count: rate * 10, keys });
     for (const [quantile, value] of [
       ['p50', p50],
       ['p99', p99],
