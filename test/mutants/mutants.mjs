@@ -482,6 +482,19 @@ export const mutants = [
     caughtBy: /order in group/,
   },
   {
+    name: 'kafka-asks-the-leader-alone',
+    defect: 'what one replica has counts as published',
+    edits: [
+      {
+        file: 'src/messaging/transport/kafka/kafka.publisher.ts',
+        search: 'const ALL_IN_SYNC_REPLICAS = -1;',
+        replace: 'const ALL_IN_SYNC_REPLICAS = 1;',
+      },
+    ],
+    run: { project: 'unit', files: 'kafka.publisher' },
+    caughtBy: /the word of all replicas/,
+  },
+  {
     name: 'highest-offset',
     defect: 'Kafka is told the highest settled offset, not the lowest open one',
     edits: [
