@@ -5,7 +5,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
-import { TellingPrismaPg, withDirectRawSql } from './raw-statements.js';
+import { makeTransactionClientsLate, TellingPrismaPg, withDirectRawSql } from './raw-statements.js';
 import { StatementNames } from './statement-names.js';
 import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
 
@@ -44,6 +44,7 @@ export class Database implements OnModuleDestroy {
     this.prisma = new PrismaClient({
       adapter: new TellingPrismaPg((transaction) => this.pool.tell(transaction), this.pool, { statementNameGenerator }),
     });
+    makeTransactionClientsLate(this.prisma);
   }
 
   /**

@@ -33,26 +33,66 @@ export class TellingPrismaPg extends PrismaPg {
   }
 }
 
+/** What Prisma calls for the client of each transaction; internal, so the version is pinned and a test uses what it makes. */
+const MAKE_CLIENT = '_createItxClient';
+
+/**
+ * Prisma makes a client with a delegate for every model for each transaction, which takes longer than a statement.
+ * From here on it is made when something is asked of it, so a transaction of raw SQL alone goes without.
+ */
+export function makeTransactionClientsLate(prisma: object): void {
+  const make = Reflect.get(prisma, MAKE_CLIENT) as unknown;
+  if (typeof make !== 'function')
+    throw new Error(`this version of Prisma has no ${MAKE_CLIENT}; it makes the clients of transactions in another way`);
+  Reflect.set(prisma, MAKE_CLIENT, function (this: unknown, ...given: unknown[]): object {
+    let made: object | undefined;
+    const client = (): object => (made ??= make.apply(this, given) as object);
+    return new Proxy(
+      {},
+      {
+        get: (_, name) => Reflect.get(client(), name) as unknown,
+        set: (_, name, value) => Reflect.set(client(), name, value),
+        has: (_, name) => Reflect.has(client(), name),
+      },
+    );
+  });
+}
+
 /**
  * A transaction of Prisma whose raw SQL goes to Prisma's adapter directly: a plan of one statement needs no compiling
  * and no interpreting, which is a third of what a statement costs the process. Prisma's own parts convert the values,
  * so that they are what Prisma makes of them; a statement with a value that is not plain takes Prisma's way.
  */
 export function withDirectRawSql(tx: Prisma.TransactionClient, transaction: AdapterTransaction): Prisma.TransactionClient {
-  const query = async (statement: SqlQuery): Promise<unknown[]> => rowsOf(await asPrismaFails(transaction.queryRaw(statement)));
-  const execute = (statement: SqlQuery): Promise<number> => asPrismaFails(transaction.executeRaw(statement));
-  type Method = (...given: unknown[]) => unknown;
-  const direct = (name: '$queryRaw' | '$executeRaw', run: (statement: SqlQuery) => Promise<unknown>): Method => {
+  return new Proxy(tx, new DirectRawSql(transaction));
+}
+
+type RawMethod = (...given: unknown[]) => unknown;
+
+class DirectRawSql implements ProxyHandler<Prisma.TransactionClient> {
+  constructor(private readonly transaction: AdapterTransaction) {}
+
+  get(tx: Prisma.TransactionClient, name: string | symbol): unknown {
+    switch (name) {
+      case '$queryRaw':
+        return this.direct(tx, name, async (statement) => rowsOf(await asPrismaFails(this.transaction.queryRaw(statement))));
+      case '$executeRaw':
+        return this.direct(tx, name, (statement) => asPrismaFails(this.transaction.executeRaw(statement)));
+      default:
+        return Reflect.get(tx, name) as unknown;
+    }
+  }
+
+  private direct(
+    tx: Prisma.TransactionClient,
+    name: '$queryRaw' | '$executeRaw',
+    run: (statement: SqlQuery) => Promise<unknown>,
+  ): RawMethod {
     return (...given) => {
       const statement = statementOf(given);
-      return statement ? run(statement) : (tx[name] as Method)(...given);
+      return statement ? run(statement) : (tx[name] as RawMethod)(...given);
     };
-  };
-  // Defined, not assigned: what is assigned to it is set on Prisma's client itself, for everybody.
-  return Object.create(tx, {
-    $queryRaw: { value: direct('$queryRaw', query) },
-    $executeRaw: { value: direct('$executeRaw', execute) },
-  }) as Prisma.TransactionClient;
+  }
 }
 
 /** What a tagged template, or Prisma.sql, says; undefined where Prisma has to see to it. */

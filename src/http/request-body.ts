@@ -47,7 +47,9 @@ async function read(payload: IncomingMessage): Promise<Buffer> {
       })
       .once('end', resolve)
       .once('error', incomplete)
-      .once('close', () => incomplete()); // of no consequence behind the end
+      .once('close', () => {
+        if (!payload.readableEnded) incomplete(); // an error takes time to make, and every body is closed behind its end
+      });
   });
   if (size > BODY_LIMIT) throw new ProblemError(413, 'BODY_TOO_LARGE', 'The body is too large', 'Send at most 1 MiB.');
   return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size);

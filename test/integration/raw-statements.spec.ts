@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { readConfig } from '../../src/config/read-config.js';
-import { Database } from '../../src/database/database.js';
+import { Database, type Transaction } from '../../src/database/database.js';
 import { Prisma } from '../../src/database/generated/client.js';
+import { makeTransactionClientsLate, withDirectRawSql } from '../../src/database/raw-statements.js';
 import { createLogger } from '../../src/observability/create-logger.js';
 import { stopServers } from '../support/brokers-under-test.js';
 import { freshDatabase, type FreshDatabase } from '../support/fresh-database.js';
@@ -175,10 +176,45 @@ describe("raw SQL in a transaction is as Prisma's own", () => {
     expect(await database.prisma.order.count()).toBe(0);
   });
 
-  it('does not go through Prisma in between', async () => {
-    await database.transaction((tx) =>
-      Promise.resolve(expect(Object.keys(Object.getOwnPropertyDescriptors(tx))).toEqual(['$queryRaw', '$executeRaw'])),
-    );
+  it('does not go through Prisma in between, which makes no client for it', async () => {
+    const own = { order: 'of Prisma' };
+    const make = jest.fn((..._given: unknown[]) => own);
+    const prisma = { _createItxClient: make };
+    makeTransactionClientsLate(prisma);
+    const late = prisma._createItxClient('itx', 'scope') as unknown as Transaction;
+    const asked: unknown[] = [];
+    const executeRaw = (statement: unknown): Promise<number> => (asked.push(statement), Promise.resolve(3));
+    const tx = withDirectRawSql(late, { executeRaw } as unknown as Parameters<typeof withDirectRawSql>[1]);
+    expect(await tx.$executeRaw`UPDATE things SET n = ${1}`).toBe(3);
+    expect(asked).toEqual([expect.objectContaining({ sql: 'UPDATE things SET n = $1', args: [1] })]);
+    expect(make).not.toHaveBeenCalled();
+    expect([tx.order, tx.order]).toEqual(['of Prisma', 'of Prisma']);
+    expect(make.mock.calls).toEqual([['itx', 'scope']]);
+    expect('order' in tx && !('orders' in tx)).toBe(true);
+    Object.assign(tx, { note: 1 });
+    expect(own).toEqual({ order: 'of Prisma', note: 1 });
+  });
+
+  it('tells when Prisma makes the clients of transactions in another way', () => {
+    expect(() => makeTransactionClientsLate({})).toThrow(/_createItxClient/);
+  });
+
+  it('can be mixed with what Prisma builds itself, in one transaction', async () => {
+    const late: Transaction[] = [];
+    const found = await database.transaction(async (tx) => {
+      late.push(tx);
+      await tx.$executeRaw`INSERT INTO stock_item (sku, name, price, currency, on_hand) VALUES ('late', 'Late', 1, 'EUR', 5)`;
+      await tx.stockItem.update({ where: { sku: 'late' }, data: { name: 'Later' } });
+      const [raw, built] = [
+        await tx.$queryRaw`SELECT name FROM stock_item WHERE sku = 'late'`,
+        await tx.stockItem.findUnique({ where: { sku: 'late' } }),
+      ];
+      return [raw, built?.name];
+    });
+    expect(found).toEqual([[{ name: 'Later' }], 'Later']);
+    const [ended] = late as [Transaction];
+    await expect(ended.stockItem.findMany()).rejects.toMatchObject({ code: 'P2028' });
+    await expect(ended.$queryRaw`SELECT 1`).rejects.toThrow(/ended/);
   });
 
   it("leaves Prisma's own client as it was", async () => {

@@ -36,12 +36,20 @@ export function deliveryOf(topic: string, partition: number, message: KafkaMessa
 }
 
 /** A header that comes twice has its last value; one without a value is left out. */
-function headersOf(headers: IHeaders | undefined): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(headers ?? {}).flatMap(([name, values]) => {
-      const value = Array.isArray(values) ? values.at(-1) : values;
-      // The types do not know that a header's value may be null.
-      return value === undefined || value === null ? [] : [[name, typeof value === 'string' ? value : value.toString('utf8')]];
-    }),
-  );
+function headersOf(headers: IHeaders = {}): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const name of Object.keys(headers)) {
+    const values = headers[name];
+    const value = Array.isArray(values) ? values.at(-1) : values;
+    // The types do not know that a header's value may be null.
+    if (value === undefined || value === null) continue;
+    // Defined, not assigned: a header may have any name, `__proto__` too.
+    if (name in texts) Object.defineProperty(texts, name, { value: text(value), enumerable: true, writable: true, configurable: true });
+    else texts[name] = text(value);
+  }
+  return texts;
+}
+
+function text(value: Buffer | string): string {
+  return typeof value === 'string' ? value : value.toString('utf8');
 }
