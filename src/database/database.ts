@@ -90,6 +90,14 @@ export class Database implements OnModuleDestroy {
     return this.connectionOf(tx).query({ text, values }) as Promise<pg.QueryResult<R>>;
   }
 
+  /**
+   * A statement that goes with the next one, ahead of it, in one message, and never with the COMMIT. Where `check` throws,
+   * given its result, nothing is committed and what it went with fails with that error.
+   */
+  ahead(tx: Transaction, text: string, values: readonly unknown[], check: (result: pg.QueryResult) => void): void {
+    this.connectionOf(tx).addAhead({ text, values }, check);
+  }
+
   /** A statement that goes with the COMMIT, in one message; where it fails, nothing is committed. */
   atCommit(tx: Transaction, text: string, values: readonly unknown[]): void {
     this.connectionOf(tx).addAtCommit({ text, values });

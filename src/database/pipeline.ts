@@ -8,6 +8,8 @@ export interface Statement {
   readonly name?: string | undefined;
   readonly rowMode?: 'array';
   readonly types?: pg.CustomTypesConfig;
+  /** Given its result, may throw: what comes behind it has taken place by then, and is not to count. */
+  readonly check?: (result: pg.QueryResult) => void;
 }
 
 /** What pg's client hands to whoever is under way on its connection; the part of it that is used here. */
@@ -41,7 +43,8 @@ const parsed = new WeakMap<object, Set<string>>();
  * comes until then. So what follows a BEGIN never runs outside of its transaction, and a COMMIT never runs after a
  * statement that failed. (PostgreSQL's protocol, "Pipelining".)
  * @returns a result for each statement
- * @throws the error of the first statement that failed; the ones before it have taken place, the ones behind it have not
+ * @throws the error of the first statement that failed; the ones before it have taken place, the ones behind it have not.
+ * What a check threw goes before such an error: the statement may have failed because of what the check found
  */
 export function sendTogether(client: pg.ClientBase, statements: readonly Statement[]): Promise<pg.QueryResult[]> {
   return new Promise((resolve, reject) => {
@@ -54,6 +57,7 @@ class Pipeline implements pg.Submittable {
   private readonly results: Result[];
   private at = 0;
   private unreadable: Error | undefined;
+  private refused: Error | undefined;
 
   constructor(
     private readonly statements: readonly Statement[],
@@ -118,15 +122,21 @@ class Pipeline implements pg.Submittable {
   }
 
   handleReadyForQuery(): void {
-    this.callback(this.unreadable ?? null, this.results);
+    this.callback(this.refused ?? this.unreadable ?? null, this.results);
   }
 
   handleError(error: Error): void {
-    this.callback(error, []);
+    this.callback(this.refused ?? error, []);
   }
 
   private next(connection: pg.Connection): void {
+    const result = this.results[this.at];
     const statement = this.statements[this.at++];
+    try {
+      if (result) statement?.check?.(result);
+    } catch (error) {
+      this.refused ??= error as Error;
+    }
     if (statement?.name !== undefined) parsed.get(connection)?.add(nameOf(statement));
   }
 }

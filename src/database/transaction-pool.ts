@@ -73,7 +73,9 @@ export class TransactionPool extends pg.Pool {
 /** A connection of the pool while it is lent to one transaction. */
 export class TransactionConnection {
   private state: 'idle' | 'to begin' | 'begun' | 'ended' = 'idle';
+  private readonly ahead: Statement[] = [];
   private readonly atCommit: Statement[] = [];
+  private refusal: Error | undefined;
   private broken = false;
 
   constructor(
@@ -94,6 +96,22 @@ export class TransactionConnection {
       default:
         return this.run(statement);
     }
+  }
+
+  /**
+   * Runs with the next statement, ahead of it, or by itself before the COMMIT. Where `check` throws, the statement it
+   * went with fails with that error, as every later one and the COMMIT do: never the COMMIT itself goes with it.
+   */
+  addAhead(statement: Statement, check: (result: pg.QueryResult) => void): void {
+    const refusing = (result: pg.QueryResult): void => {
+      try {
+        check(result);
+      } catch (error) {
+        this.refusal = error as Error;
+        throw error;
+      }
+    };
+    this.ahead.push({ ...statement, check: refusing });
   }
 
   /** Runs with the COMMIT; where it fails, nothing is committed. */
@@ -119,22 +137,27 @@ export class TransactionConnection {
 
   private async run(statement: Statement): Promise<pg.QueryResult> {
     if (this.state === 'ended') throw new TransactionEndedError('the transaction has ended');
-    const begins = this.state === 'to begin';
-    if (begins) this.state = 'begun';
-    const results = await this.send(begins ? [{ text: 'BEGIN' }, statement] : [statement]);
+    const results = await this.send([...this.first(), statement]);
     return results.at(-1) as pg.QueryResult;
+  }
+
+  /** What is to go ahead of anything else now. */
+  private first(): Statement[] {
+    if (this.refusal) throw this.refusal;
+    const begins = this.state === 'to begin';
+    this.state = 'begun';
+    return [...(begins ? [{ text: 'BEGIN' }] : []), ...this.ahead.splice(0)];
   }
 
   private async commit(): Promise<pg.QueryResult> {
     const last = this.atCommit.splice(0);
-    if (this.state === 'to begin' && last.length === 0) {
+    if (this.state === 'to begin' && this.ahead.length === 0 && last.length === 0) {
       this.state = 'ended';
       return answerTo('COMMIT');
     }
-    const begins = this.state === 'to begin' ? [{ text: 'BEGIN' }] : [];
-    this.state = 'begun';
     try {
-      const result = (await this.send([...begins, ...last, { text: 'COMMIT' }])).at(-1) as pg.QueryResult;
+      if (this.ahead.length > 0) await this.send(this.first());
+      const result = (await this.send([...this.first(), ...last, { text: 'COMMIT' }])).at(-1) as pg.QueryResult;
       // PostgreSQL answers so, and with no error, when a statement had failed and the work went on regardless.
       if (result.command === 'ROLLBACK')
         throw new TransactionFailedError(
@@ -163,8 +186,8 @@ export class TransactionConnection {
         statements.map((statement) => ({ ...statement, name: statement.name ?? this.names.nameOf(statement.text) })),
       );
     } catch (error) {
-      // What PostgreSQL itself refuses leaves the connection in order; anything else does not.
-      if (!(error instanceof pg.DatabaseError)) this.broken = true;
+      // What PostgreSQL itself or a check refuses leaves the connection in order; anything else does not.
+      if (!(error instanceof pg.DatabaseError || error === this.refusal)) this.broken = true;
       throw error;
     }
   }

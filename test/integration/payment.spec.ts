@@ -76,6 +76,7 @@ async function attempt<E>(
   point: () => Promise<void> = () => Promise.resolve(),
 ): Promise<boolean> {
   let used = false;
+  let duplicate = false;
   const context: ConsumeContext = {
     group: 'payment',
     attempt: 1,
@@ -84,8 +85,11 @@ async function attempt<E>(
     once: async (work) => {
       await point();
       used = true;
-      return shop.database.transaction(async (tx) => {
-        if (!(await shop.inbox.mark(tx, 'payment', event.id))) throw new AlreadyHandledError();
+      return shop.database.transaction((tx) => {
+        shop.inbox.markAhead(tx, 'payment', [event.id], () => {
+          duplicate = true;
+          throw new AlreadyHandledError();
+        });
         return work(tx);
       });
     },
@@ -95,7 +99,7 @@ async function attempt<E>(
     if (!used) await shop.inbox.markNow('payment', [event.id]);
     return true;
   } catch (error) {
-    if (error instanceof AlreadyHandledError) return false;
+    if (duplicate) return false;
     throw error;
   }
 }

@@ -408,9 +408,17 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'mark',
     run: (player, choice, database) =>
-      (database ?? player.side.database).transaction((tx) =>
-        player.inbox.mark(tx, player.event(choice).group, player.event(choice).eventId),
-      ),
+      (database ?? player.side.database)
+        .transaction((tx) => {
+          player.inbox.markAhead(tx, player.event(choice).group, [player.event(choice).eventId], () => {
+            throw new Error('marked before');
+          });
+          return Promise.resolve('new');
+        })
+        .catch((error: Error) => {
+          if (error.message !== 'marked before') throw error;
+          return error.message;
+        }),
   },
   { name: 'markNow', run: (player, choice) => player.inbox.markNow(player.event(choice).group, [player.event(choice).eventId]) },
   {

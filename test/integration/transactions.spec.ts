@@ -7,6 +7,7 @@ import { Database, type Transaction } from '../../src/database/database.js';
 import { sendTogether } from '../../src/database/pipeline.js';
 import { TransactionEndedError, type TransactionPool } from '../../src/database/transaction-pool.js';
 import { createLogger } from '../../src/observability/create-logger.js';
+import { eventually, gate } from '../support/eventually.js';
 import { stopServers } from '../support/brokers-under-test.js';
 import { freshDatabase, type FreshDatabase } from '../support/fresh-database.js';
 
@@ -58,6 +59,85 @@ describe('transactions', () => {
     await database.transaction(() => Promise.resolve());
     expect(roundTrips).toBe(4);
     expect(await changes()).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  describe('with a statement that goes ahead of the next', () => {
+    const refused = new Error('it has been there before');
+    const ahead = (tx: Transaction, n: number): void =>
+      database.ahead(tx, 'INSERT INTO change (n) VALUES ($1) ON CONFLICT DO NOTHING', [n], ({ rowCount }) => {
+        if (rowCount !== 1) throw refused;
+      });
+
+    it('take no round trip for it', async () => {
+      await database.transaction(async (tx) => {
+        ahead(tx, 1);
+        await change(tx, 2);
+        database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [3]);
+      });
+      expect(roundTrips).toBe(2);
+      expect(await changes()).toEqual([0, 1, 2, 3]);
+    });
+
+    it('never commit what it refuses, whatever else they do', async () => {
+      const works: ((tx: Transaction) => Promise<unknown>)[] = [
+        (tx) => change(tx, 1),
+        () => Promise.resolve(),
+        (tx) => Promise.resolve(database.atCommit(tx, 'INSERT INTO change (n) VALUES ($1)', [1])),
+        (tx) => change(tx, 0), // fails for the same reason
+        (tx) => tx.$queryRaw`SELECT nothing FROM nowhere`,
+        (tx) => change(tx, 1).catch(() => undefined), // the work goes on regardless
+        (tx) => change(tx, 1).catch(() => change(tx, 2)),
+        (tx) => database.query(tx, 'INSERT INTO change (n) VALUES ($1)', [1]),
+      ];
+      for (const work of works)
+        await expect(
+          database.transaction((tx) => {
+            ahead(tx, 0);
+            return work(tx);
+          }),
+        ).rejects.toBe(refused);
+      expect(await changes()).toEqual([0]);
+      // What Prisma builds fails with an error of Prisma's.
+      const built = database.transaction((tx) => {
+        ahead(tx, 0);
+        return tx.stockItem.create({ data: { sku: 'a', name: 'A', price: 1n, currency: 'EUR', onHand: 1n } });
+      });
+      await expect(built).rejects.toThrow();
+      expect(await fresh.query('SELECT 1 FROM stock_item WHERE sku = $1', ['a'])).toEqual([]);
+      // The connections are in order after all of that, and are the same.
+      roundTrips = 0;
+      await Promise.all([1, 2, 3, 4].map((n) => database.transaction((tx) => change(tx, n))));
+      expect(roundTrips).toBe(8);
+    });
+
+    it('wait there for a twin, and see whether it has committed', async () => {
+      const twin = (work: () => Promise<void>): Promise<number> =>
+        database.transaction(async (tx) => {
+          ahead(tx, 7);
+          await change(tx, 8);
+          await work();
+          return 1;
+        });
+      for (const ends of ['commits', 'rolls back'] as const) {
+        const [inside, end] = [gate(), gate()];
+        const one = twin(async () => {
+          inside.open();
+          await end.opened;
+          if (ends === 'rolls back') throw new Error('not this time');
+        });
+        await inside.opened;
+        const other = twin(() => Promise.resolve());
+        await eventually(async () =>
+          expect(
+            await fresh.query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"),
+          ).toHaveLength(1),
+        );
+        end.open();
+        if (ends === 'commits') await expect(Promise.allSettled([one, other])).resolves.toMatchObject([{ value: 1 }, { reason: refused }]);
+        else await expect(Promise.allSettled([one, other])).resolves.toMatchObject([{ status: 'rejected' }, { value: 1 }]);
+        await fresh.query('DELETE FROM change WHERE n > 0');
+      }
+    });
   });
 
   it('are atomic: all of it, or nothing when the work, a statement, the last one or the commit fails', async () => {

@@ -59,8 +59,8 @@ export const mutants = [
     edits: [
       {
         file: attempt,
-        search: 'duplicate = !(await mark());',
-        replace: 'await mark();',
+        search: 'duplicate = true;\n          throw new AlreadyHandledError(`${name}: handled by group ${group} before`);',
+        replace: 'return undefined as never;',
       },
       { file: runner, search: 'if (standing.done) return this.recognised(event);', replace: '' },
     ],
@@ -125,8 +125,9 @@ export const mutants = [
     edits: [
       {
         file: attempt,
-        search: 'duplicate = !(await mark());',
-        replace: 'duplicate = await inbox.has(group, event.id);\n        await inbox.markNow(group, eventIds);',
+        search: 'mark(() => {\n          duplicate = true;',
+        replace:
+          'const refuse = (): never => {\n          duplicate = true;\n          throw new AlreadyHandledError(name);\n        };\n        if (await inbox.has(group, event.id)) refuse();\n        await inbox.markNow(group, eventIds);\n        void (() => {\n          duplicate = true;',
       },
     ],
     run: simulation,
@@ -695,5 +696,19 @@ export const mutants = [
     edits: [{ file: transactionPool, search: "if (result.command === 'ROLLBACK')", replace: "if (result.command === '')" }],
     run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
     caughtBy: /went on regardless/,
+  },
+  {
+    name: 'mark-goes-with-the-commit',
+    defect: 'the mark of an event that was handled before refuses a transaction that has been committed with it',
+    edits: [{ file: transactionPool, search: 'if (this.ahead.length > 0) await this.send(this.first());', replace: '' }],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /never commit what it refuses/,
+  },
+  {
+    name: 'refusal-forgotten',
+    defect: 'a handler that goes on behind the mark of an event that was handled before has its effect twice',
+    edits: [{ file: transactionPool, search: 'if (this.refusal) throw this.refusal;', replace: '' }],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /never commit what it refuses/,
   },
 ];

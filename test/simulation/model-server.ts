@@ -1,3 +1,4 @@
+import type { QueryResult } from 'pg';
 import { Prisma } from '../../src/database/generated/client.js';
 import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
@@ -267,10 +268,11 @@ export class ModelServer {
 
   /** The real Database over this server, with a client that stands in for Prisma's. */
   database(transactionTimeoutMs: number): Database {
-    const client = (sessionOf: () => Session) => {
+    type Request = (text: string, values: readonly unknown[]) => Promise<Answer>;
+    const client = (request: Request) => {
       const raw = (strings: TemplateStringsArray | Prisma.Sql, values: unknown[]): Promise<Answer> => {
         const sql = strings instanceof Prisma.Sql ? strings : Prisma.sql(strings as TemplateStringsArray, ...values);
-        return this.request(sessionOf(), sql.text, sql.values);
+        return request(sql.text, sql.values);
       };
       return {
         $queryRaw: async (strings: TemplateStringsArray | Prisma.Sql, ...values: unknown[]) => fromPrisma(await raw(strings, values)),
@@ -279,7 +281,7 @@ export class ModelServer {
     };
     let opening: Opening = {};
     const prisma = {
-      ...client(() => this.open(false)),
+      ...client((text, values) => this.request(this.open(false), text, values)),
       $transaction: async (work: (tx: unknown) => Promise<unknown>, { timeout }: { timeout: number }) => {
         const session = this.open();
         let expired = false;
@@ -288,24 +290,51 @@ export class ModelServer {
           this.close(session);
           session.broken = true;
         }, timeout);
-        const tx = client(() => {
+        const assertOpen = (): void => {
           if (expired)
             throw Object.assign(new Error('Transaction already closed'), { code: 'P2028', name: 'PrismaClientKnownRequestError' });
-          return session;
-        });
+        };
         const atCommit: Statement[] = [];
+        const ahead: Statement[] = [];
+        let refusal: Error | undefined;
+        const sendAhead = async (): Promise<void> => {
+          for (const { text, values = [], check } of ahead.splice(0)) {
+            const { count } = await this.request(session, text, values);
+            try {
+              check?.({ rowCount: count } as QueryResult);
+            } catch (error) {
+              refusal = error as Error;
+            }
+          }
+        };
+        // As on the wire: a statement runs although what went ahead of it is refused, and fails with that.
+        const request: Request = async (text, values) => {
+          if (refusal) throw refusal;
+          await sendAhead();
+          const answer = await this.request(session, text, values).catch((error: unknown) => {
+            throw refusal ?? error;
+          });
+          if (refusal) throw refusal;
+          return answer;
+        };
+        const tx = client((text, values) => {
+          assertOpen();
+          return request(text, values);
+        });
         opening.connection = {
           query: async ({ text, values = [] }: Statement) => {
-            const answer = await this.request(session, text, values);
+            const answer = await request(text, values);
             return { rows: fromDriver(answer), rowCount: answer.count };
           },
+          addAhead: (statement: Statement, check: NonNullable<Statement['check']>) => void ahead.push({ ...statement, check }),
           addAtCommit: (last: Statement) => void atCommit.push(last),
         } as unknown as TransactionConnection;
         try {
           await this.request(session, 'BEGIN', []);
           const result = await work(tx);
-          if (expired)
-            throw Object.assign(new Error('Transaction already closed'), { code: 'P2028', name: 'PrismaClientKnownRequestError' });
+          assertOpen();
+          await sendAhead();
+          if (refusal) throw refusal;
           for (const { text, values = [] } of atCommit) await this.request(session, text, values);
           await this.request(session, 'COMMIT', []);
           return result;

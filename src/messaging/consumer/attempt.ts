@@ -73,8 +73,11 @@ export async function attemptEvents(request: AttemptRequest, { database, inbox, 
     try {
       const result = await onceIn(eventIds, async (tx, mark) => {
         assertOpen();
-        duplicate = !(await mark());
-        if (duplicate) throw new AlreadyHandledError(`${name}: handled by group ${group} before`);
+        duplicate = false;
+        mark(() => {
+          duplicate = true;
+          throw new AlreadyHandledError(`${name}: handled by group ${group} before`);
+        });
         const value = await work(tx);
         await failpoint('consumer.beforeCommit');
         database.beforeCommit(tx, () => {

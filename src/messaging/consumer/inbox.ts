@@ -21,6 +21,9 @@ interface Question {
 const MOST_AT_ONCE = 500;
 const DELETE_BATCH = 5000;
 
+const MARK_ONE = 'INSERT INTO inbox (group_name, event_id) VALUES ($1, $2::uuid) ON CONFLICT DO NOTHING';
+const MARK_ALL = 'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING';
+
 /** What each group has handled. */
 @Injectable()
 export class Inbox {
@@ -32,14 +35,17 @@ export class Inbox {
     private readonly pool: DatabasePool,
   ) {}
 
-  /** Marks the event as handled, in the transaction of its effect; false when it was already. A twin waits here for the first to end. */
-  async mark(tx: Transaction, group: string, eventId: string): Promise<boolean> {
-    const { rowCount } = await this.database.query(
-      tx,
-      'INSERT INTO inbox (group_name, event_id) VALUES ($1, $2::uuid) ON CONFLICT DO NOTHING',
-      [group, eventId],
-    );
-    return rowCount === 1;
+  /**
+   * Marks the events as handled with the transaction's next statement, so that it costs no round trip of its own; at
+   * the latest before the commit. A twin waits there for the first to end. Where one of them was marked already, `refuse` is called and nothing is committed.
+   */
+  markAhead(tx: Transaction, group: string, eventIds: readonly string[], refuse: () => never): void {
+    const check = ({ rowCount }: { rowCount: number | null }): void => {
+      if (rowCount !== eventIds.length) refuse();
+    };
+    const [only] = eventIds;
+    if (eventIds.length === 1) this.database.ahead(tx, MARK_ONE, [group, only], check);
+    else this.database.ahead(tx, MARK_ALL, [group, eventIds], check);
   }
 
   /**
@@ -47,21 +53,13 @@ export class Inbox {
    * two instances which mark the same events wait for each other and do not deadlock.
    */
   async markAll(tx: Transaction, group: string, eventIds: readonly string[]): Promise<ReadonlySet<string>> {
-    const { rows } = await this.database.query<{ id: string }>(
-      tx,
-      `INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id
-       ON CONFLICT DO NOTHING RETURNING event_id AS id`,
-      [group, eventIds],
-    );
+    const { rows } = await this.database.query<{ id: string }>(tx, `${MARK_ALL} RETURNING event_id AS id`, [group, eventIds]);
     return new Set(rows.map(({ id }) => id));
   }
 
   /** For a handler that had no effect in the database. */
   async markNow(group: string, eventIds: readonly string[]): Promise<void> {
-    await this.pool.query(
-      'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING',
-      [group, eventIds],
-    );
+    await this.pool.query(MARK_ALL, [group, eventIds]);
   }
 
   async has(group: string, eventId: string): Promise<boolean> {

@@ -2,24 +2,19 @@ import type { Database, Transaction } from '../../database/database.js';
 import { GroupCommit } from '../../database/group-commit.js';
 import type { Inbox } from './inbox.js';
 
-type Work = (tx: Transaction, mark: () => Promise<boolean>) => Promise<unknown>;
+/** Marks the events; where they are not all new it calls `refuse`, which throws, now or at the latest before the commit. */
+type Mark = (refuse: () => never) => void;
+type Work = (tx: Transaction, mark: Mark) => Promise<unknown>;
 
-/** Runs work in a transaction in which events of one group can be marked as handled; `mark` says whether all of them are new. */
-export type Once = <T>(eventIds: readonly string[], work: (tx: Transaction, mark: () => Promise<boolean>) => Promise<T>) => Promise<T>;
+/** Runs work in a transaction in which events of one group can be marked as handled. */
+export type Once = <T>(eventIds: readonly string[], work: (tx: Transaction, mark: Mark) => Promise<T>) => Promise<T>;
 
 const MOST_IN_A_GROUP = 64;
 const GROUPS_AT_ONCE = 4;
 
 /** A transaction for each attempt. */
 export function singleOnce(database: Database, inbox: Inbox, group: string): Once {
-  return (eventIds, work) =>
-    database.transaction((tx) =>
-      work(tx, async () => {
-        const [only] = eventIds;
-        if (eventIds.length === 1) return inbox.mark(tx, group, only as string);
-        return (await inbox.markAll(tx, group, eventIds)).size === eventIds.length;
-      }),
-    );
+  return (eventIds, work) => database.transaction((tx) => work(tx, (refuse) => inbox.markAhead(tx, group, eventIds, refuse)));
 }
 
 /**
@@ -37,7 +32,9 @@ export function groupedOnce(database: Database, inbox: Inbox, group: string): On
       for (const member of members) {
         begun(member);
         const { eventIds, work } = member.input;
-        const mark = (): Promise<boolean> => Promise.resolve(eventIds.every((id) => marked.has(id)));
+        const mark: Mark = (refuse) => {
+          if (!eventIds.every((id) => marked.has(id))) refuse();
+        };
         const value = await member.inContext(() => database.runIn(tx, () => work(tx, mark)));
         results.push(() => value);
       }
