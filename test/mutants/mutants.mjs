@@ -142,6 +142,7 @@ export const mutants = [
         search: 'SELECT pg_advisory_xact_lock($1::int, bucket) FROM unnest',
         replace: 'SELECT $1::int + bucket FROM unnest',
       },
+      { file: outbox, search: 'SELECT pg_advisory_xact_lock($1::int, $2::int)', replace: 'SELECT $1::int + $2::int' },
     ],
     run: simulation,
     caughtBy: /order at the broker|order in group/,
@@ -255,8 +256,8 @@ export const mutants = [
     edits: [
       {
         file: outbox,
-        search: 'records.map(({ key }) => keyHash(key) % this.settings.lanes)',
-        replace: 'records.map(({ eventId }) => keyHash(eventId) % this.settings.lanes)',
+        search: 'hash % this.settings.lanes',
+        replace: 'keyHash(eventId) % this.settings.lanes',
       },
     ],
     run: simulation,
