@@ -2,7 +2,7 @@ import type { BrokerName } from '../../src/config/config.js';
 import { startShop } from '../lib/shop.js';
 import type { Bench } from '../lib/bench.js';
 import { latency } from './latency.js';
-import { post } from './write.js';
+import { post, postBaseline } from './write.js';
 import { relay } from './relay.js';
 import { consume } from './consume.js';
 
@@ -14,6 +14,7 @@ export async function beside(bench: Bench): Promise<void> {
       const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
       await post(kafka, stage, shop, groupCommit ? 'POST /orders, group commit' : 'POST /orders', 'orders', 'outbox', 'beside');
     });
+  await kafka.stage('kafka', (stage) => postBaseline(kafka, stage, 'beside'));
   await relay(kafka);
   await consume(kafka);
   await latency(kafka);

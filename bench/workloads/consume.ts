@@ -14,19 +14,37 @@ export const MODES = [
   ['batch', 'handleBatch'],
 ] as const;
 
+/** A handler that waits for something else before it commits, as a call to a payment provider does; with its share of the events. */
+const WAITING_MS = 5;
+const WAITING = [
+  { group: 'serial', name: 'a handler that waits 5 ms, one event at a time', env: { CONSUMER_CONCURRENCY: '1' }, share: 50 },
+  { group: 'parallel', name: 'a handler that waits 5 ms, keys in parallel', env: {}, share: 5 },
+] as const;
+
 /** Events that wait at the broker, until the group has remembered each and made one update for it. */
 export async function consume(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) {
     const own = bench.on([broker]);
     await own.stage(broker, async (stage) => {
       const keys = keysOf(KEYS);
-      const groups = MODES.map(([mode]) => mode);
+      const groups = [...MODES.map(([mode]) => mode), ...WAITING.map(({ group }) => group)];
       await prepareEffects(stage.database, [...groups, 'tutorial', 'bare'], keys);
       await fillBroker(own, stage, groups, keys);
       for (const [mode, name] of MODES)
         await timed(own, stage, mode, name, { warmUp: own.warmUp, events: own.events }, () =>
           stage.start('subjects/waybill.ts', { BENCH_GROUPS: mode, BENCH_MODE: mode, ROLES: 'consumers' }),
         );
+      for (const { group, name, env, share } of WAITING) {
+        const some = { warmUp: Math.ceil(own.warmUp / share), events: Math.ceil(own.events / share) };
+        await timed(own, stage, group, name, some, () =>
+          stage.start('subjects/waybill.ts', {
+            BENCH_GROUPS: group,
+            BENCH_HANDLER_MS: String(WAITING_MS),
+            ROLES: 'consumers',
+            ...env,
+          }),
+        );
+      }
       if (broker !== 'kafka') return;
       await bare(own, stage, `${stage.namespace}.${THING_TOPIC}`);
       const fewer = { warmUp: Math.ceil(own.warmUp / 10), events: Math.ceil(own.events / 10) };
@@ -63,6 +81,11 @@ async function timed(
   [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
   const done = (row?.done ?? 0) - before;
   if (events === bench.events) await checkEffects(bench, stage.database, group, warmUp + events);
+  else {
+    const sql = 'SELECT sum(disorder)::int AS disorder FROM bench_effect WHERE group_name = $1';
+    const [found] = await stage.database.query(sql, [group]);
+    bench.check(`the order in which group ${group} has handled its part`, found, { disorder: 0 });
+  }
   await subject.stop();
   bench.add({
     workload: WORKLOAD,
@@ -70,9 +93,16 @@ async function timed(
     broker: stage.broker,
     value: done / cost.seconds,
     unit: 'events/s',
-    ...(name === 'the tutorial way' ? {} : { baseline: 'the tutorial way', limit: 'bare client, a batch a transaction' }),
+    ...heldAgainst(name),
     ...perEvent(cost, done),
   });
+}
+
+function heldAgainst(name: string): { baseline?: string; limit?: string } {
+  const [serial, parallel] = WAITING;
+  if (name === 'the tutorial way' || name === serial.name) return {};
+  if (name === parallel.name) return { baseline: serial.name };
+  return { baseline: 'the tutorial way', limit: 'bare client, a batch a transaction' };
 }
 
 /** What Kafka and PostgreSQL give to a client that only takes batches and writes them, remembering each event. */
