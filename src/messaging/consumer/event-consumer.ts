@@ -52,7 +52,8 @@ export interface ConsumeContext {
   readonly idempotencyKey: string;
   /**
    * Commits the consumer's rows, the mark that the group has handled the event, and the events emitted inside,
-   * together and once. Call nothing outside in it; at most one call per handling.
+   * together and once. Call nothing outside in it; at most one call per handling. Where another instance was first, the
+   * work's first statement fails, and nothing is committed.
    * @throws AlreadyHandledError when another instance was first, HandlerAbortedError after the time-out; let both pass
    */
   once<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
