@@ -157,11 +157,11 @@ async function backlogOf({ database, apps }: Observed): Promise<string[]> {
     `SELECT count(*)::int AS count, min(topic || ' ' || key) AS example FROM outbox`,
   );
   const backlog = outbox && outbox.count > 0 ? [`${outbox.count} events in the outbox, such as ${outbox.example}`] : [];
-  const [app] = apps;
-  if (!app) return backlog;
-  for (const { group, topic, lag, state } of await app.all('/ops/groups'))
+  // Each of them: on RabbitMQ an instance knows of what it holds itself, and of nothing that others do.
+  const ofEach = await Promise.all(apps.map((app) => app.all('/ops/groups')));
+  for (const { group, topic, lag, state } of ofEach.flat())
     if (Number(lag) !== 0 || lag === null) backlog.push(`group ${group} on ${topic} has lag ${lag} (${state})`);
-  return backlog;
+  return [...new Set(backlog)];
 }
 
 /** What an instance holds now; undefined where the system does not tell (/proc). */
