@@ -2,14 +2,14 @@ import kafkajs from 'kafkajs';
 import type { ISocketFactoryArgs, KafkaConfig as ClientConfig, LogEntry, RetryOptions } from 'kafkajs';
 import net from 'node:net';
 import tls from 'node:tls';
-import { encodeRecordsAtOnce } from './kafkajs-records.js';
+import { handleRecordsAtOnce } from './kafkajs-records.js';
 import { calmTimers } from './kafkajs-timers.js';
 import { CONNECT_TIMEOUT_MS, type KafkaSettings } from './kafka.settings.js';
 
 const KEEP_ALIVE_MS = 10_000;
 
 calmTimers();
-encodeRecordsAtOnce();
+handleRecordsAtOnce();
 
 /**
  * One kafkajs client, for one producer, admin or consumer: what kafkajs shares within a client would mix two

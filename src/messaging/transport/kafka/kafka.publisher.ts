@@ -1,10 +1,10 @@
-import kafkajs from 'kafkajs';
 import type { Message, PartitionMetadata, Producer, TopicMessages } from 'kafkajs';
 import type { OutgoingMessage } from '../broker-adapter.js';
 import { KafkaClient, retryOptions } from './kafka.client.js';
 import { unavailable } from './kafka.errors.js';
 import { recordOf } from './kafka.message.js';
 import type { KafkaNames } from './kafka.names.js';
+import { keyPartitioner } from './kafka.partitioner.js';
 import { CONNECT_TIMEOUT_MS, type KafkaSettings } from './kafka.settings.js';
 import type { Partitions } from './kafka.topology.js';
 import { PublishBatch } from './publish-batch.js';
@@ -23,7 +23,7 @@ interface Connected {
 export class KafkaPublisher {
   /** What `open` has found. */
   partitions: Partitions = new Map();
-  private readonly partition = kafkajs.Partitioners.DefaultPartitioner();
+  private readonly partition = keyPartitioner();
   private connected: Connected | undefined;
   private careful = false;
 
@@ -99,7 +99,7 @@ export class KafkaPublisher {
     if (this.connected) return this.connected;
     const client = new KafkaClient(this.settings);
     const producer = client.kafka.producer({
-      createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
+      createPartitioner: keyPartitioner,
       allowAutoTopicCreation: false,
       maxInFlightRequests: 1,
       // Never more: a retry of kafkajs leaves out the partitions whose leader has moved to a broker that has answered

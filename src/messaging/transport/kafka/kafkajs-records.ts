@@ -18,25 +18,50 @@ export interface EncodableRecord {
 
 export type EncodeRecord = (record: EncodableRecord) => Encoder;
 
-const RECORD = 'kafkajs/src/protocol/recordBatch/record/v0/index.js';
+/** What kafkajs knows of the batch that a record came in; the record keeps it. */
+export interface BatchContext {
+  readonly firstOffset?: string;
+  readonly firstTimestamp?: string;
+  readonly magicByte?: number;
+  readonly isControlBatch?: boolean;
+  readonly timestampType?: number;
+  readonly maxTimestamp?: string;
+}
+
+/** A record as kafkajs reads it, but for its batch. */
+export interface DecodedRecord {
+  readonly offset: string;
+  readonly timestamp: string;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: Readonly<Record<string, Buffer | null>>;
+}
+
+export type DecodeRecord = (decoder: { readonly buffer: Buffer }, batch?: BatchContext) => DecodedRecord;
+
+const RECORD_ENCODER = 'kafkajs/src/protocol/recordBatch/record/v0/index.js';
+const RECORD_DECODER = 'kafkajs/src/protocol/recordBatch/record/v0/decoder.js';
 const ENCODER = 'kafkajs/src/protocol/encoder.js';
 
-let replaced = false;
+const LOG_APPEND_TIME = 1;
 
 /**
- * Has kafkajs 2.2.4 write each record into a buffer of its size. By itself it makes one of half a kilobyte for every
- * header, a dozen for an event, and most of what publishing costs the process is spent on them: 25 µs a record against
- * 7. To be called before the first record is sent: kafkajs loads its encoder then.
+ * Has kafkajs 2.2.4 write each record into a buffer of its size, and read each in one go. By itself it makes a buffer of
+ * half a kilobyte for every header that it writes, a dozen for an event, and for every one that it reads an object anew
+ * with those before it: 25 µs a record written against 7, 6 to 12 µs read against 3. To be called once, before the first
+ * record is sent or read: kafkajs loads these modules then.
  */
-export function encodeRecordsAtOnce(): void {
-  if (replaced) return;
-  replaced = true;
+export function handleRecordsAtOnce(): void {
   const require = createRequire(import.meta.url);
-  const original = require(RECORD) as EncodeRecord;
   const { prototype } = require(ENCODER) as { prototype: Encoder };
-  const module = require.cache[require.resolve(RECORD)];
-  if (!module) throw new Error(`kafkajs has no module ${RECORD} any more`);
-  module.exports = recordEncoder(original, prototype);
+  const replace = <T>(name: string, by: (original: T) => T): void => {
+    const original = require(name) as T;
+    const module = require.cache[require.resolve(name)];
+    if (!module) throw new Error(`kafkajs has no module ${name} any more`);
+    module.exports = by(original);
+  };
+  replace<EncodeRecord>(RECORD_ENCODER, (original) => recordEncoder(original, prototype));
+  replace<DecodeRecord>(RECORD_DECODER, recordDecoder);
 }
 
 /** The same bytes as `original` writes (Kafka's record format, version 2). What is not a plain event it writes itself. */
@@ -95,4 +120,79 @@ function writeVarInt(buffer: Buffer, value: number, start: number): number {
   for (; rest > 0x7f; rest >>>= 7) buffer[at++] = (rest & 0x7f) | 0x80;
   buffer[at++] = rest;
   return at;
+}
+
+/** The same record as `original` reads. What is not plain, such as a header that comes twice, it reads itself. */
+export function recordDecoder(original: DecodeRecord): DecodeRecord {
+  return (decoder, batch = {}) => readPlainRecord(decoder.buffer, batch) ?? original(decoder, batch);
+}
+
+function readPlainRecord(buffer: Buffer, batch: BatchContext): DecodedRecord | undefined {
+  const { firstOffset, firstTimestamp, magicByte, isControlBatch = false, timestampType, maxTimestamp } = batch;
+  const record = new Reader(buffer, 1); // behind the attributes
+  const timestamp = Number(firstTimestamp) + record.varInt();
+  const offset = Number(firstOffset) + record.varInt();
+  if (!Number.isSafeInteger(timestamp) || !Number.isSafeInteger(offset)) return undefined;
+  const key = record.bytes(record.varInt());
+  const value = record.bytes(record.varInt());
+  const headers: Record<string, Buffer | null> = {};
+  for (let left = record.varInt(); left > 0; left--) {
+    const name = record.text(record.varInt());
+    // Twice there, or of a name that every object knows.
+    if (name === undefined || name in headers) return undefined;
+    headers[name] = record.bytes(record.varInt()) as Buffer | null;
+  }
+  if (record.failed || key === undefined || value === undefined) return undefined;
+  return {
+    magicByte,
+    attributes: buffer.readInt8(0),
+    timestamp: timestampType === LOG_APPEND_TIME && maxTimestamp ? maxTimestamp : String(timestamp),
+    offset: String(offset),
+    key,
+    value,
+    headers,
+    isControlRecord: isControlBatch,
+    batchContext: batch,
+  } as DecodedRecord;
+}
+
+/** Reads on in a record. What ends behind its end, or is larger than anything in a plain one, makes it fail. */
+class Reader {
+  failed = false;
+
+  constructor(
+    private readonly buffer: Buffer,
+    private at: number,
+  ) {}
+
+  /** Of four bytes at most; NaN where it is longer. */
+  varInt(): number {
+    let value = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.buffer[this.at++] ?? 0x80;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return (value >>> 1) ^ -(value & 1);
+    }
+    this.failed = true;
+    return NaN;
+  }
+
+  /** A length of -1 stands for null. */
+  bytes(length: number): Buffer | null | undefined {
+    if (length === -1) return null;
+    const end = this.take(length);
+    return end === undefined ? undefined : this.buffer.subarray(end - length, end);
+  }
+
+  text(length: number): string | undefined {
+    const end = this.take(length);
+    return end === undefined ? undefined : this.buffer.toString('utf8', end - length, end);
+  }
+
+  private take(length: number): number | undefined {
+    const end = this.at + length;
+    if (length >= 0 && end <= this.buffer.length) return (this.at = end);
+    this.failed = true;
+    return undefined;
+  }
 }
