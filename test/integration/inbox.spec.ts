@@ -14,10 +14,13 @@ describe('the look into the inbox', () => {
   let client: pg.Client;
   let inbox: Inbox;
 
-  /** Rows of the inbox that were read without an index, so far. */
-  const readThrough = async (): Promise<number> => {
+  /** Entries of the inbox and of its indexes that have been read so far. */
+  const read = async (): Promise<number> => {
     await client.query('SELECT pg_stat_force_next_flush()');
-    const { rows } = await client.query<{ read: string }>("SELECT seq_tup_read AS read FROM pg_stat_user_tables WHERE relname = 'inbox'");
+    const { rows } = await client.query<{ read: string }>(
+      `SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'inbox') AS read
+       FROM pg_stat_user_tables WHERE relname = 'inbox'`,
+    );
     return Number(rows[0]?.read);
   };
   const handled = async (count: number): Promise<string[]> => {
@@ -74,16 +77,22 @@ describe('the look into the inbox', () => {
     ]);
   });
 
-  it.each([1, 30, 500])('reads no more of it for %i events, however large it is', async (events) => {
+  it.each([1, 30, 500])('reads one entry for each of %i events, however large it is and has been', async (events) => {
+    const ask = (ids: readonly string[]) => Promise.all(ids.map((id) => inbox.standing('one', 'a.thing', id, id)));
+    // Plans that PostgreSQL keeps are made now, for a table that is empty, and are not made anew for the full one.
+    await client.query('VACUUM ANALYZE inbox');
+    for (let time = 0; time < 10; time++) await ask(Array.from({ length: events }, () => randomUUID()));
     const known = await handled(ROWS);
-    await client.query('ANALYZE');
-    const before = await readThrough();
+    const before = await read();
     await client.query('SELECT count(handled_at) FROM inbox');
-    const counted = await readThrough();
+    const counted = await read();
     expect(counted - before).toBe(ROWS); // so reading through it would be seen
     const ids = Array.from({ length: events }, (_, index) => (index % 2 === 0 ? (known[index] as string) : randomUUID()));
-    const standings = await Promise.all(ids.map((id) => inbox.standing('one', 'a.thing', id, id)));
-    expect(standings).toEqual(ids.map((_, index) => ({ done: index % 2 === 0, held: false })));
-    expect((await readThrough()) - counted).toBe(0);
+    expect(await ask(ids)).toEqual(ids.map((_, index) => ({ done: index % 2 === 0, held: false })));
+    const found = (await read()) - counted;
+    expect(found).toBe(Math.ceil(events / 2));
+    await client.query('ANALYZE inbox');
+    await ask(ids);
+    expect((await read()) - counted - found).toBe(found);
   });
 });

@@ -78,14 +78,9 @@ export const mutants = [
       },
       {
         file: outboxTable,
-        search: 'WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id <> ALL($3::bigint[])',
-        replace: 'WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id > ${this.seen} AND id <> ALL($3::bigint[])',
-      },
-      {
-        file: outboxTable,
-        search: '      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],\n    );',
+        search: '      [lanes, lows, perLane, inHand, held],\n    );',
         replace:
-          '      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
+          '      [lanes, lows.map((low) => String(Math.max(Number(low), this.seen + 1))), perLane, inHand, held],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
       },
     ],
     run: simulation,

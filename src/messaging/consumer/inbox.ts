@@ -24,10 +24,7 @@ const DELETE_BATCH = 5000;
 const MARK_ONE = 'INSERT INTO inbox (group_name, event_id) VALUES ($1, $2::uuid) ON CONFLICT DO NOTHING';
 const MARK_ALL = 'INSERT INTO inbox (group_name, event_id) SELECT $1, id FROM unnest($2::uuid[]) AS id ORDER BY id ON CONFLICT DO NOTHING';
 
-/**
- * A function of the database, whose plan is kept and looks into an index for each question. Asked with EXISTS,
- * PostgreSQL reads the whole inbox into a hash table as soon as there are some dozen questions.
- */
+/** A function of the database: its plan is kept, and looks into an index for each question. */
 const STANDING = 'SELECT done, held FROM event_standing($1::text[], $2::text[], $3::text[], $4::uuid[])';
 
 /** What each group has handled. */

@@ -51,13 +51,8 @@ export class OutboxTable {
   ): Promise<OutboxRow[]> {
     const perLane = Math.ceil(limit / lanes.length);
     const rows = await this.database.query<RawRow>(
-      `SELECT row.* FROM unnest($1::smallint[], $4::bigint[]) AS wanted(lane, low)
-       CROSS JOIN LATERAL (
-         SELECT lane, id, event_id, topic, type, key, headers, payload, created_at FROM outbox
-         WHERE outbox.lane = wanted.lane AND id >= wanted.low AND id <> ALL($3::bigint[])${held.length > 0 ? " AND (topic || ':' || key) <> ALL($5::text[])" : ''}
-         ORDER BY lane, id LIMIT $2
-       ) AS row`,
-      [lanes, perLane, inHand, lows, ...(held.length > 0 ? [held] : [])],
+      'SELECT * FROM outbox_head($1::smallint[], $2::bigint[], $3::int, $4::bigint[], $5::text[])',
+      [lanes, lows, perLane, inHand, held],
     );
     return rows.map((row) => ({
       lane: row.lane,

@@ -11,7 +11,16 @@ import {
   type Statement,
   type Update,
 } from './parse.js';
-import { keyOf, ModelDatabaseError, type Row, type Storage, type Table, type Transaction, type Values } from './tables.js';
+import {
+  keyOf,
+  migratedFunctions,
+  ModelDatabaseError,
+  type Row,
+  type Storage,
+  type Table,
+  type Transaction,
+  type Values,
+} from './tables.js';
 
 /** One execution of a statement. */
 interface Run {
@@ -87,7 +96,20 @@ const INTEGERS = new Set(['int2', 'int4', 'int8']);
 const CASTS: Readonly<Record<string, string>> = { int: 'int4', integer: 'int4', smallint: 'int2', bigint: 'int8', boolean: 'bool' };
 
 export function compile(sql: string, tables: ReadonlyMap<string, Table>): Compiled {
-  return new Compiler(tables, sql).compile(parse(sql));
+  return new Compiler(tables, sql).compile(parse(withoutFunctions(sql)));
+}
+
+/** The statement with the query of each function in the place of its call. */
+function withoutFunctions(sql: string): string {
+  return migratedFunctions().reduce(
+    (text, { name, parameters, query }) =>
+      text.replace(new RegExp(`\\b${name}\\(([^()]*)\\)`, 'g'), (_, given: string) => {
+        const values = given.split(',').map((value) => value.trim());
+        const body = query.replace(/\w+/g, (word) => values[parameters.indexOf(word)] ?? word);
+        return `(${body}) AS ${name}`;
+      }),
+    sql,
+  );
 }
 
 class Compiler {

@@ -261,14 +261,39 @@ export class Storage {
 const migrations = fileURLToPath(new URL('../../../prisma/migrations/', import.meta.url));
 let ddl: string | undefined;
 
-/** The tables that the committed migrations make. */
-export function migratedTables(): Map<string, Table> {
+function committedMigrations(): string {
   ddl ??= readdirSync(migrations)
     .filter((name) => !name.endsWith('.toml'))
     .sort()
     .map((name) => readFileSync(path.join(migrations, name, 'migration.sql'), 'utf8'))
     .join('\n');
-  return tablesOf(ddl);
+  return ddl;
+}
+
+/** The tables that the committed migrations make. */
+export function migratedTables(): Map<string, Table> {
+  return tablesOf(committedMigrations());
+}
+
+/** A function that answers the rows of one query. */
+export interface QueryFunction {
+  readonly name: string;
+  readonly parameters: readonly string[];
+  readonly query: string;
+}
+
+let functions: readonly QueryFunction[] | undefined;
+
+/** The functions that the committed migrations make. */
+export function migratedFunctions(): readonly QueryFunction[] {
+  functions ??= [
+    ...committedMigrations().matchAll(/CREATE FUNCTION "(\w+)"\(([^)]*)\)[^;]*?AS E'BEGIN RETURN QUERY([^;]*?)\\x3B END';/g),
+  ].map(([, name = '', parameters = '', query = '']) => ({
+    name,
+    parameters: parameters.split(',').map((parameter) => parameter.trim().split(' ')[0] as string),
+    query: query.replaceAll("\\'", "'"),
+  }));
+  return functions;
 }
 
 interface Definition {

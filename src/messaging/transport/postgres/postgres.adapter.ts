@@ -69,11 +69,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
     const { lanes, lows, topics, heldKeys, limit } = request;
     const [taken] = await this.settings.database.query<{ topics: string[] | null }>(
       `WITH head AS (
-         SELECT row.lane, row.id FROM unnest($1::smallint[], $5::bigint[]) AS wanted(lane, low)
-         CROSS JOIN LATERAL (
-           SELECT lane, id FROM outbox WHERE outbox.lane = wanted.lane AND id >= wanted.low AND topic = ANY($2::text[])
-             ${heldKeys.length > 0 ? "AND (topic || ':' || key) <> ALL($6::text[])" : ''} ORDER BY lane, id LIMIT $3
-         ) AS row
+         SELECT lane, id FROM outbox_head_of_topics($1::smallint[], $5::bigint[], $3::int, $2::text[], $6::text[])
        ), taken AS (
          DELETE FROM outbox USING head WHERE outbox.lane = head.lane AND outbox.id = head.id RETURNING outbox.*
        ), queued AS (
@@ -82,7 +78,7 @@ export class PostgresAdapter implements BrokerAdapter, MovesOutbox, MeasuresLag 
          FROM taken JOIN declared_subscription AS sub ON sub.topic = taken.topic
        )
        SELECT array_agg(topic) AS topics FROM taken`,
-      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, lows, ...(heldKeys.length > 0 ? [heldKeys] : [])],
+      [lanes, topics, Math.ceil(limit / lanes.length), this.settings.namespace, lows, heldKeys],
     );
     const moved = new Map<string, number>();
     for (const topic of taken?.topics ?? []) moved.set(topic, (moved.get(topic) ?? 0) + 1);
