@@ -16,7 +16,7 @@ describe('the relay', () => {
         asked.push(`held, try ${tries}`);
         return tries === 1 ? Promise.reject(new Error('terminating connection due to administrator command')) : Promise.resolve([]);
       }
-      if (text.includes('FROM outbox\n')) {
+      if (text.includes('FROM outbox_head(')) {
         asked.push('lane');
         drained();
       }
