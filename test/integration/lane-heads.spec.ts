@@ -84,12 +84,10 @@ describe('the head of each lane', () => {
         await fillQueue('two', 1000);
       });
       const head = async (inHand: readonly string[]): Promise<string[]> => {
-        const { rows } = await client.query<{ id: string }>('SELECT id FROM queue_head($1, $2::smallint[], $3, $4::bigint[])', [
-          'one',
-          LANES,
-          BATCH / LANES.length,
-          inHand,
-        ]);
+        const { rows } = await client.query<{ id: string }>(
+          'SELECT id FROM queue_head($1, $2::smallint[], $3::bigint[], $4, $5::bigint[])',
+          ['one', LANES, LANES.map(() => 0), BATCH / LANES.length, inHand],
+        );
         return rows.map(({ id }) => id);
       };
       const batch = await head([]);

@@ -34,7 +34,8 @@ const parking = 'src/messaging/consumer/parking.ts';
 const runner = 'src/messaging/consumer/message-runner.ts';
 const attempt = 'src/messaging/consumer/attempt.ts';
 const letters = 'src/messaging/consumer/dead-letters.ts';
-const lowWater = 'src/messaging/outbox/low-water.ts';
+const lowWater = 'src/messaging/lane/low-water.ts';
+const postgresQueue = 'src/messaging/transport/postgres/postgres.subscription.ts';
 const pipeline = 'src/database/pipeline.ts';
 const transactionPool = 'src/database/transaction-pool.ts';
 
@@ -660,9 +661,16 @@ export const mutants = [
   {
     name: 'low-water-ignores-parked',
     defect: 'a parked event that is put back in its place is passed over',
-    edits: [{ file: lowWater, search: '(SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)', replace: 'NULL' }],
+    edits: [{ file: outboxTable, search: '(SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)', replace: 'NULL' }],
     run: { project: 'integration', files: 'low-water', servers: ['postgres'] },
     caughtBy: /does not pass a row that was parked/,
+  },
+  {
+    name: 'queue-low-water-ignores-outbox',
+    defect: 'an event that comes into its queue behind one with a higher id is passed over',
+    edits: [{ file: postgresQueue, search: '(SELECT id FROM coming WHERE coming.lane = wanted.lane)', replace: 'NULL::bigint' }],
+    run: { project: 'integration', files: 'low-water', servers: ['postgres'] },
+    caughtBy: /is not behind a row that overtook another/,
   },
   {
     name: 'statements-that-do-not-share-a-sync',

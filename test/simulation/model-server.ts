@@ -6,7 +6,7 @@ import type { Statement } from '../../src/database/pipeline.js';
 import type { Opening, TransactionConnection } from '../../src/database/transaction-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { compile, type Answer, type Compiled } from './postgres-model/compile.js';
-import { ISSUED, WRITING } from '../../src/messaging/outbox/low-water.js';
+import { ISSUED, WRITING } from '../../src/messaging/lane/low-water.js';
 import { UnknownSqlError } from './postgres-model/parse.js';
 import { Blocked, migratedTables, ModelDatabaseError, Storage, Table, type Transaction, type Values } from './postgres-model/tables.js';
 import type { SimulatedProcess, VirtualTime } from './virtual-time.js';
@@ -169,7 +169,7 @@ export class ModelServer {
       if (over) return;
       if (session.broken || (tx.ended && !own)) return end(terminated());
       try {
-        const result = this.asked(sql) ?? statement(sql).execute(this.storage, tx, snapshot, parameters);
+        const result = this.asked(sql, parameters) ?? statement(sql).execute(this.storage, tx, snapshot, parameters);
         tx.undo = [];
         end();
         resolve(result);
@@ -198,7 +198,7 @@ export class ModelServer {
   }
 
   /** What PostgreSQL tells of itself. */
-  private asked(sql: string): Answer | undefined {
+  private asked(sql: string, parameters: readonly unknown[]): Answer | undefined {
     const answer = (name: string, values: readonly string[]): Answer => ({
       columns: [{ name, type: 'text' }],
       rows: values.map((value) => ({ [name]: value })),
@@ -206,8 +206,9 @@ export class ModelServer {
     });
     if (sql === ISSUED) return answer('last', [String(this.storage.tables.get('outbox')?.sequence ?? 0)]);
     if (sql !== WRITING) return undefined;
+    const [tables] = parameters as [readonly string[]];
     const open = [...this.sessions].flatMap(({ tx }) => (tx && !tx.ended ? [tx] : []));
-    const writing = open.filter(({ changed }) => [...changed].some(({ table }) => table.name === 'outbox'));
+    const writing = open.filter(({ changed }) => [...changed].some(({ table }) => tables.includes(table.name)));
     return answer(
       'transaction',
       writing.map(({ id }) => String(id)),

@@ -17,7 +17,8 @@ import { MessagingLifecycle } from '../../src/messaging/messaging-lifecycle.js';
 import { MessagingSchedule } from '../../src/messaging/messaging-schedule.js';
 import { MessagingSettings } from '../../src/messaging/messaging-settings.js';
 import { Outbox } from '../../src/messaging/outbox/outbox.js';
-import { LowWater } from '../../src/messaging/outbox/low-water.js';
+import { OUTBOX_LANES } from '../../src/messaging/outbox/outbox-table.js';
+import { LowWater } from '../../src/messaging/lane/low-water.js';
 import { Relay } from '../../src/messaging/outbox/relay.js';
 import { BrokerConnection } from '../../src/messaging/transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../../src/messaging/transport/declared-subscriptions.js';
@@ -38,6 +39,8 @@ const TRANSACTION_TIMEOUT_MS = 1500;
 const QUIET_MS = 180_000;
 const LEASE_MS = 10_000;
 const LANES = 3;
+/** Histories are short: where the lanes begin is looked for often. */
+const LOOK_AFTER_ROWS = 3;
 const MAX_ATTEMPTS = 3;
 const BASE_DELAY_MS = 100;
 const MAX_DELAY_MS = 1000;
@@ -193,11 +196,12 @@ class Simulation {
           logger,
           database: pool,
           notifications,
+          rowsBetweenLooks: LOOK_AFTER_ROWS,
         });
       const connection = new BrokerConnection(adapter, logger, metrics);
       const outbox = new Outbox(database, notifications, messaging, connection);
       const relay = new Relay(pool, notifications, connection, messaging, metrics, logger);
-      Object.assign(relay, { lowWater: new LowWater(pool, 3) }); // histories are short: look often where the lanes begin
+      Object.assign(relay, { lowWater: new LowWater(pool, OUTBOX_LANES, LOOK_AFTER_ROWS) });
       const inbox = new Inbox(database, pool);
       const parking = new Parking(database, announcement(outbox, messaging));
       const registry = new ConsumerRegistry({ getProviders: () => [] } as unknown as DiscoveryService);

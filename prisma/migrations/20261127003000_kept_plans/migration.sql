@@ -48,14 +48,15 @@ AS E'BEGIN RETURN QUERY
 \x3B END';
 
 -- The oldest rows of a queue of the postgres broker.
-CREATE FUNCTION "queue_head"(of_queue text, lanes smallint[], per_lane int, in_hand bigint[])
+CREATE FUNCTION "queue_head"(of_queue text, lanes smallint[], begins bigint[], per_lane int, in_hand bigint[])
 RETURNS TABLE (lane smallint, id bigint, event_id uuid, type text, key text, headers text, payload bytea)
 LANGUAGE plpgsql STABLE ROWS 50
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET plan_cache_mode = force_custom_plan
 AS E'BEGIN RETURN QUERY
-  SELECT head.* FROM unnest(lanes) AS wanted(lane) CROSS JOIN LATERAL (
+  SELECT head.* FROM unnest(lanes, begins) AS wanted(lane, begin) CROSS JOIN LATERAL (
     SELECT m.lane, m.id, m.event_id, m.type, m.key, m.headers, m.payload FROM queued_message m
-    WHERE m.queue = of_queue AND m.lane = wanted.lane AND m.id <> ALL(in_hand) ORDER BY m.queue, m.lane, m.id LIMIT per_lane
+    WHERE m.queue = of_queue AND m.lane = wanted.lane AND m.id >= wanted.begin AND m.id <> ALL(in_hand)
+    ORDER BY m.queue, m.lane, m.id LIMIT per_lane
   ) AS head
 \x3B END';

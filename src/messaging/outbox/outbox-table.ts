@@ -1,5 +1,6 @@
 import type { DatabasePool } from '../../database/database-pool.js';
 import { headersIn } from '../event/headers.js';
+import type { Lanes } from '../lane/low-water.js';
 import type { OutgoingMessage } from '../transport/broker-adapter.js';
 
 /** A row as the relay reads it. */
@@ -32,6 +33,20 @@ export function heldKeyOf(row: { topic: string; key: string }): string {
 export function topicOf(held: string): string {
   return held.slice(0, held.indexOf(':'));
 }
+
+/** Where the outbox's lanes begin. Parked rows keep their ids and may be put back: they count as being there. */
+export const OUTBOX_LANES: Lanes = {
+  tables: ['outbox'],
+  marks: `
+    WITH first AS MATERIALIZED (SELECT lane, id FROM outbox_head($1::smallint[], $2::bigint[], 1, $4::bigint[], $5::text[]))
+    SELECT wanted.lane, least(
+      $3::bigint + 1,
+      (SELECT id FROM first WHERE first.lane = wanted.lane),
+      (SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)
+    )::text AS low
+    FROM unnest($1::smallint[]) AS wanted(lane)`,
+  more: [[], []],
+};
 
 /** The relay's statements. */
 export class OutboxTable {

@@ -6,14 +6,14 @@ import { Metrics } from '../../observability/metrics.js';
 import { claimedOrigin } from '../event/event-codec.js';
 import { eventClassOf, definitionOf, type PublishFailurePolicy } from '../event/event-definition.js';
 import { LaneLeases } from '../lane/lane-leases.js';
+import { LowWater } from '../lane/low-water.js';
 import { MessagingSettings } from '../messaging-settings.js';
 import { fansOut, MessageRejectedError, movesOutbox } from '../transport/broker-adapter.js';
 import { backoffMs } from '../transport/backoff.js';
 import { BrokerConnection } from '../transport/broker-connection.js';
 import { DeclaredSubscriptions } from '../transport/declared-subscriptions.js';
-import { LowWater } from './low-water.js';
 import { OUTBOX_SUBJECT } from './outbox.js';
-import { heldKeyOf, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
+import { heldKeyOf, OUTBOX_LANES, OutboxTable, topicOf, type OutboxRow } from './outbox-table.js';
 import { failpoint, isArmed } from '../../config/failpoint.js';
 
 const CIRCUIT_BASE_MS = 100;
@@ -68,7 +68,7 @@ export class Relay {
   ) {
     this.table = new OutboxTable(database);
     this.declared = new DeclaredSubscriptions(database);
-    this.lowWater = new LowWater(database);
+    this.lowWater = new LowWater(database, OUTBOX_LANES);
     this.leases = new LaneLeases(database, {
       pool: 'outbox',
       lanes: settings.lanes,

@@ -10,6 +10,8 @@ export interface PostgresSettings extends Pick<BrokerConfig, 'namespace' | 'post
   readonly logger: Logger;
   readonly database: DatabasePool;
   readonly notifications: Notifications;
+  /** How many rows of a queue must have gone before it is looked where its lanes begin. */
+  readonly rowsBetweenLooks?: number;
 }
 
 /** Subject of the hint that a queue has messages. */

@@ -1,4 +1,5 @@
 import { LaneLeases } from '../../lane/lane-leases.js';
+import { LowWater, type Lanes } from '../../lane/low-water.js';
 import type { ActiveSubscription, Deliver, SubscribeOptions, Subscription } from '../broker-adapter.js';
 import { queueSubject, type PostgresSettings } from './postgres.settings.js';
 import { headersIn } from '../../event/headers.js';
@@ -19,12 +20,32 @@ interface QueuedRow {
 }
 
 /**
+ * Where a queue's lanes begin. A row comes into a queue with the id it had in the outbox, in the statement that takes it
+ * from there: what the lane has there, or parked, is still to come. What is published again has a new id.
+ */
+const MARKS = `
+  WITH first AS MATERIALIZED (SELECT lane, id FROM queue_head($4::text, $1::smallint[], $2::bigint[], 1, $5::bigint[])),
+  coming AS MATERIALIZED (SELECT lane, id FROM outbox_head($1::smallint[], $2::bigint[], 1, $5::bigint[], $6::text[]))
+  SELECT wanted.lane, least(
+    $3::bigint + 1,
+    (SELECT id FROM first WHERE first.lane = wanted.lane),
+    (SELECT id FROM coming WHERE coming.lane = wanted.lane),
+    (SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)
+  )::text AS low
+  FROM unnest($1::smallint[]) AS wanted(lane)`;
+
+export function lanesOf(queue: string): Lanes {
+  return { tables: ['outbox', 'queued_message'], marks: MARKS, more: [queue, [], []] };
+}
+
+/**
  * Consumes one queue: leases lanes, reads their heads, delivers in order, deletes what is settled. A read leaves
- * out what is in flight here, and begins at the lane's head again each time, so a row of a key is delivered only
+ * out what is in flight here, and begins at the lane's head again each time, never behind what it saw last, so a row of a key is delivered only
  * after the earlier ones of that key were delivered. Nothing is locked while a handler works.
  */
 export class PostgresSubscription implements ActiveSubscription {
   private readonly leases: LaneLeases;
+  private readonly lowWater: LowWater;
   private readonly inFlight = new Map<string, { lane: number; abort: AbortController }>();
   private settledRows: { lane: number; id: string }[] = [];
   /** Settled and not yet deleted: still to be left out of reads. */
@@ -43,6 +64,7 @@ export class PostgresSubscription implements ActiveSubscription {
     private readonly deliver: Deliver,
     private readonly options: SubscribeOptions,
   ) {
+    this.lowWater = new LowWater(settings.database, lanesOf(queue), settings.rowsBetweenLooks);
     this.leases = new LaneLeases(settings.database, {
       pool: `queue:${queue}`,
       lanes: settings.lanes,
@@ -92,6 +114,7 @@ export class PostgresSubscription implements ActiveSubscription {
         if (rows.length === 0) await this.sleep(POLL_MS);
         else await this.someRoom();
       } catch (error) {
+        this.lowWater.forget();
         this.settings.logger.debug({ err: error, queue: this.queue }, 'the queue could not be read');
         await this.sleep(TROUBLE_POLL_MS, true);
       }
@@ -114,15 +137,13 @@ export class PostgresSubscription implements ActiveSubscription {
     return this.leases.owned().filter((lane) => !draining.has(lane));
   }
 
-  private read(lanes: readonly number[], room: number): Promise<QueuedRow[]> {
+  private async read(lanes: readonly number[], room: number): Promise<QueuedRow[]> {
+    const lows = await this.lowWater.of(lanes);
     const out = [...this.inFlight.keys(), ...this.undeleted];
-    return this.settings.database.query<QueuedRow>('SELECT * FROM queue_head($1::text, $2::smallint[], $3::int, $4::bigint[]) LIMIT $5', [
-      this.queue,
-      lanes,
-      Math.max(1, Math.ceil(room / lanes.length)),
-      out,
-      room,
-    ]);
+    return this.settings.database.query<QueuedRow>(
+      'SELECT * FROM queue_head($1::text, $2::smallint[], $3::bigint[], $4::int, $5::bigint[]) LIMIT $6',
+      [this.queue, lanes, lows, Math.max(1, Math.ceil(room / lanes.length)), out, room],
+    );
   }
 
   private hand(row: QueuedRow): void {
@@ -161,6 +182,7 @@ export class PostgresSubscription implements ActiveSubscription {
       .then(
         () => {
           for (const { id } of rows) this.undeleted.delete(id);
+          this.lowWater.pass(rows.length);
         },
         (error: unknown) => {
           this.settledRows.push(...rows);

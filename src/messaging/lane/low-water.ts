@@ -6,29 +6,33 @@ const CHECK_AGAIN_MS = 50;
 /** Marks are taken anew after so long, whatever is known: against what nobody thought of. */
 const FORGET_MS = 60_000;
 
-/** The last id that the sequence has given out. */
+/** The last id that the sequence has given out; rows of queues have their ids from it too. */
 export const ISSUED = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END::text AS last FROM outbox_id_seq`;
 
-/** Transactions that have begun to write into the outbox and have not ended. */
+/** Transactions that have begun to write into one of these tables and have not ended. */
 export const WRITING = `
   SELECT DISTINCT virtualtransaction AS transaction FROM pg_locks
-  WHERE locktype = 'relation' AND relation = 'outbox'::regclass AND mode = 'RowExclusiveLock'
+  WHERE locktype = 'relation' AND relation = ANY($1::regclass[]) AND mode = 'RowExclusiveLock'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
-const MARKS = `
-  SELECT wanted.lane, least(
-    $3::bigint + 1,
-    (SELECT id FROM outbox WHERE outbox.lane = wanted.lane AND id >= wanted.low ORDER BY lane, id LIMIT 1),
-    (SELECT min(id) FROM outbox_parked WHERE outbox_parked.lane = wanted.lane)
-  )::text AS low
-  FROM unnest($1::smallint[], $2::bigint[]) AS wanted(lane, low)`;
+/** Lanes that lose rows at their head and get new ones behind it. */
+export interface Lanes {
+  /** The tables that a row's id may be drawn for. */
+  readonly tables: readonly string[];
+  /**
+   * Answers `lane` and `low`, as text: the lowest id that each lane has, or will get from elsewhere, and one behind the
+   * last issued where it has none; in one snapshot. Parameters: lanes, former marks, the last id issued, and what follows.
+   */
+  readonly marks: string;
+  readonly more: readonly unknown[];
+}
 
 /**
- * Where each lane begins: an id below which it has no row and never will. Without it the relay would walk over all
- * rows that it has deleted and that a long transaction somewhere (a dump, a report) keeps from being vacuumed: reading a
- * batch would take longer with each batch.
+ * Where each lane begins: an id below which it has no row and never will. Without it whoever reads a lane would walk over
+ * all rows that have been deleted and that a long transaction somewhere (a dump, a report) keeps from being vacuumed:
+ * reading a batch would take longer with each batch.
  *
- * Why no row is passed over. An id is given to a row only after its transaction has locked the table for writing, and
+ * Why no row is passed over. An id is given to a row only after its transaction has locked its table for writing, and
  * the lock lasts until the transaction ends. So of all ids up to the last one issued at some moment, each belongs to a
  * transaction that holds the lock then, or that had ended. Once those that held it have ended too, every such row is
  * to be seen, or will never be; the lowest that is left is where the lane begins. Rows that were parked keep their ids
@@ -43,6 +47,7 @@ export class LowWater {
 
   constructor(
     private readonly database: DatabasePool,
+    private readonly lanes: Lanes,
     private readonly rowsBetweenLooks = ROWS_BETWEEN_LOOKS,
   ) {}
 
@@ -79,10 +84,11 @@ export class LowWater {
       const writing = await this.writing();
       if ([...candidate.writing].some((transaction) => writing.has(transaction))) return;
     }
-    const marks = await this.database.query<{ lane: number; low: string }>(MARKS, [
+    const marks = await this.database.query<{ lane: number; low: string }>(this.lanes.marks, [
       lanes,
       lanes.map((lane) => this.lows.get(lane) ?? '0'),
       candidate.last,
+      ...this.lanes.more,
     ]);
     if (this.candidate !== candidate) return; // forgotten meanwhile
     for (const { lane, low } of marks) this.lows.set(lane, low);
@@ -91,6 +97,8 @@ export class LowWater {
   }
 
   private async writing(): Promise<Set<string>> {
-    return new Set((await this.database.query<{ transaction: string }>(WRITING)).map(({ transaction }) => transaction));
+    return new Set(
+      (await this.database.query<{ transaction: string }>(WRITING, [this.lanes.tables])).map(({ transaction }) => transaction),
+    );
   }
 }
