@@ -163,9 +163,12 @@ async function node(
         log: path.join(dir, 'server.log'),
         cwd: dir,
       });
-      await eventually(async () => {
-        if (!(await canConnect('127.0.0.1', port))) throw new Error(`no Kafka on port ${port}`);
-      });
+      await eventually(
+        async () => {
+          if (!(await canConnect('127.0.0.1', port))) throw new Error(`no Kafka on port ${port}`);
+        },
+        { timeoutMs: 90_000 },
+      );
     },
     kill: async () => {
       if (!child || child.exitCode !== null || child.signalCode !== null) return;

@@ -73,7 +73,7 @@ export class Instance {
 
 /** Waits until the system says of each process that it is suspended; true where it cannot tell. */
 export async function standStill(pids: readonly number[]): Promise<boolean> {
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 1000; tries++) {
     if (pids.map(stateOf).every((state) => state === 'T' || state === undefined)) return true;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

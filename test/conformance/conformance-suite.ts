@@ -107,7 +107,7 @@ export function conformanceSuite(broker: BrokerName): void {
       for (const numbers of seen.values()) expect(numbers).toEqual(range(20));
       await eventually(async () => expect(await world.count('inbox')).toBe(1000));
       expect(await world.deadLetters()).toEqual([]);
-    });
+    }, 240_000);
 
     it('different keys run in parallel', async () => {
       let running = 0;
@@ -455,7 +455,7 @@ export function conformanceSuite(broker: BrokerName): void {
       await eventually(() => expect(handled).toBeGreaterThanOrEqual(total), { timeoutMs: 580_000, everyMs: 200 });
       clearInterval(sample);
       expect(inversions).toBe(0);
-      expect(await world.count('inbox')).toBe(total);
+      await eventually(async () => expect(await world.count('inbox')).toBe(total)); // the last ones are marked after their handler has returned
       expect((peak - before) / 1024 / 1024).toBeLessThan(500);
       await eventually(async () => expect(await world.count('outbox')).toBe(0));
     }, 600_000);

@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import type { BrokerName } from '../../src/config/config.js';
 import { AppProcess } from '../support/app-process.js';
 import { brokersUnderTest, serverOf, stopServers } from '../support/brokers-under-test.js';
 import { eventually } from '../support/eventually.js';
 import { freshDatabase, type FreshDatabase } from '../support/fresh-database.js';
+
+jest.setTimeout(180_000); // more than the waits of one test together
 
 const PRICE = 250;
 const STOCK = 1000;

@@ -108,7 +108,7 @@ fault(
 );
 
 fault('K5', 'a handler that never moves on stops its own key; the other keys and in the end the offset move', { timeoutMs: 90_000 }, () =>
-  inWorld('kafka', { HANDLER_TIMEOUT_MS: '2000', RETRY_MAX_ATTEMPTS: '2' }, async (world) => {
+  inWorld('kafka', { HANDLER_TIMEOUT_MS: '5000', RETRY_MAX_ATTEMPTS: '2' }, async (world) => {
     const seen = new Map<string, number[]>();
     const [stuck, good] = [randomUUID(), randomUUID()];
     const lag = async (): Promise<number | null | undefined> => (await instance.status.groups())[0]?.lag;

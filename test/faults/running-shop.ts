@@ -121,7 +121,7 @@ export class RunningShop {
         expect(await this.ask(app, intent)).toBeDefined();
     const observed = {
       database: this.database,
-      apps: [app],
+      apps: this.apps.filter(({ hasEnded }) => !hasEnded), // one of them may not know what another one still handles
       history: this.history,
       logs: this.apps.map(({ output }) => output),
       secrets: [NOTE, `:${new URL(this.database.url).password}@`],
