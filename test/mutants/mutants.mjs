@@ -715,4 +715,17 @@ export const mutants = [
     run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
     caughtBy: /never commit what it refuses/,
   },
+  {
+    name: 'joins-a-reading-under-way',
+    defect: 'an order is priced by a reading that began before it came',
+    edits: [
+      {
+        file: 'src/modules/order/catalogue.ts',
+        search: 'this.next = undefined;\n        return this.read([...skus]);',
+        replace: 'return this.read([...skus]).finally(() => (this.next = undefined));',
+      },
+    ],
+    run: { project: 'integration', files: 'catalogue', servers: ['postgres'] },
+    caughtBy: /began before he asked/,
+  },
 ];

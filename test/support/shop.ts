@@ -17,6 +17,7 @@ import { NotifyCustomerWhenOrderCancelled } from '../../src/modules/notify/consu
 import { NotifyCustomerWhenOrderConfirmed } from '../../src/modules/notify/consumers/notify-customer-when-order-confirmed.consumer.js';
 import type { NotificationChannel } from '../../src/modules/notify/notification-channel.js';
 import { NotifyService } from '../../src/modules/notify/notify.service.js';
+import { Catalogue } from '../../src/modules/order/catalogue.js';
 import { CancelOrderWhenPaymentDeclined } from '../../src/modules/order/consumers/cancel-order-when-payment-declined.consumer.js';
 import { CancelOrderWhenStockRejected } from '../../src/modules/order/consumers/cancel-order-when-stock-rejected.consumer.js';
 import { ConfirmOrderWhenPaymentCaptured } from '../../src/modules/order/consumers/confirm-order-when-payment-captured.consumer.js';
@@ -75,7 +76,7 @@ export class Shop {
     this.outbox = new Outbox(database, { notify: () => undefined } as never, settings as never, { maxMessageBytes: 1_000_000 } as never);
     this.inbox = new Inbox(database, pool);
     this.sandbox = new SandboxGateway(database);
-    this.orders = new OrderService(database, this.outbox, new IdempotencyKeys(database, silent), {
+    this.orders = new OrderService(database, this.outbox, new IdempotencyKeys(database, silent), new Catalogue(database), {
       orders: { groupCommit: true },
     } as never);
     this.inventory = new InventoryService(database, this.outbox);

@@ -8,7 +8,7 @@ import { GroupCommit, type Member } from '../../database/group-commit.js';
 import { decodeCursor, Money, pageOf, type Page } from '../../http/index.js';
 import { Outbox } from '../../messaging/index.js';
 import { fingerprint } from './canonical-json.js';
-import { pricesOf } from './catalogue.js';
+import { Catalogue } from './catalogue.js';
 import { IdempotencyKeys, type KeyClaim, type StoredAnswer } from './idempotency-keys.js';
 import { orderAnswer, type OrderAnswer, type OrdersQuery, type PlaceOrderBody } from './order.dto.js';
 import { IdempotencyKeyInUseError, IdempotencyKeyReusedError, OrderAlreadyCancelledError, OrderNotFoundError } from './order.errors.js';
@@ -30,6 +30,7 @@ import {
 interface OrderRequest {
   readonly request: PlaceOrderBody;
   readonly claim: KeyClaim | undefined;
+  readonly catalogue: ReadonlyMap<string, CataloguePrice>;
 }
 
 const MOST_ORDERS_TOGETHER = 64;
@@ -44,6 +45,7 @@ export class OrderService {
     private readonly database: Database,
     private readonly outbox: Outbox,
     private readonly idempotencyKeys: IdempotencyKeys,
+    private readonly catalogue: Catalogue,
     @Inject(CONFIG) { orders }: Config,
   ) {
     this.placing = new GroupCommit(database, {
@@ -61,6 +63,7 @@ export class OrderService {
     const answer = await this.placing.run({
       request,
       claim: idempotencyKey === undefined ? undefined : { key: idempotencyKey, request: fingerprint(request) },
+      catalogue: await this.catalogue.pricesOf(request.items.map(({ sku }) => sku)),
     });
     await failpoint('order.afterCommit');
     return answer;
@@ -116,8 +119,7 @@ export class OrderService {
       throw new IdempotencyKeyInUseError(1, undefined);
     }
     const earlier = await this.idempotencyKeys.claim(tx, [...claims.values()]);
-    const catalogue = await pricesOf(tx, [...new Set(members.flatMap(({ input }) => input.request.items.map(({ sku }) => sku)))]);
-    const outcomes = members.map(({ input: { request, claim } }) => {
+    const outcomes = members.map(({ input: { request, claim, catalogue } }) => {
       const stored = claim && earlier.get(claim.key);
       return stored ? { stored } : orderOf(request, catalogue);
     });
