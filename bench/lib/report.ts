@@ -115,7 +115,7 @@ export function tablesOf(report: Report): string {
     .join('\n\n');
 }
 
-function tableOf(report: Report): string {
+export function tableOf(report: Report): string {
   const cells = report.rows.map((row) => [
     row.name,
     row.broker,
