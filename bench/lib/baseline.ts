@@ -4,6 +4,7 @@ import kafkajs from 'kafkajs';
 import type { Stage } from './bench.js';
 import type { Subject } from './subject.js';
 
+export const TUTORIAL = 'the tutorial way';
 const PARTITIONS = 8;
 const TABLES = new URL('../baseline/tables.sql', import.meta.url);
 
@@ -11,13 +12,15 @@ const TABLES = new URL('../baseline/tables.sql', import.meta.url);
 export async function startBaseline(stage: Stage, roles: string, env: Readonly<Record<string, string>> = {}): Promise<Subject> {
   const topic = env['BASELINE_TOPIC'] ?? `${stage.namespace}.baseline`;
   await stage.database.query(fs.readFileSync(TABLES, 'utf8'));
-  if (!env['BASELINE_TOPIC']) {
-    const admin = kafkaOf(stage).admin();
-    await admin.connect();
-    await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: PARTITIONS }] });
-    await admin.disconnect();
-  }
+  if (!env['BASELINE_TOPIC']) await createTopic(stage, topic);
   return stage.start('baseline/main.ts', { PORT: String(await freePort()), BASELINE_TOPIC: topic, BASELINE_ROLES: roles, ...env });
+}
+
+export async function createTopic(stage: Stage, topic: string): Promise<void> {
+  const admin = kafkaOf(stage).admin();
+  await admin.connect();
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: PARTITIONS }] });
+  await admin.disconnect();
 }
 
 export function kafkaOf(stage: Stage): kafkajs.Kafka {

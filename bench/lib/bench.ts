@@ -60,7 +60,7 @@ export class Bench {
   constructor(
     readonly brokers: readonly BrokerName[],
     readonly events: number,
-    private readonly say: (text: string) => void,
+    readonly say: (text: string) => void,
   ) {}
 
   /** The same run, its figures and servers, for other brokers. The SQS emulator takes a few hundred messages a second: it gets a tenth. */

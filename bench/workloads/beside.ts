@@ -1,21 +1,49 @@
-import type { BrokerName } from '../../src/config/config.js';
 import { startShop } from '../lib/shop.js';
-import type { Bench } from '../lib/bench.js';
-import { latency } from './latency.js';
-import { post, postBaseline } from './write.js';
-import { relay } from './relay.js';
+import type { Bench, Figure } from '../lib/bench.js';
 import { consume } from './consume.js';
+import { latency } from './latency.js';
+import { relay } from './relay.js';
+import { watermill } from './watermill.js';
+import { OUTBOX_BACKLOG, post, postBaseline } from './write.js';
 
-/** The shapes that other systems were measured in: Kafka with 8 partitions, 64 connections, 500 keys, 20/s and 200/s. */
+/**
+ * The shapes that other systems were measured in: Kafka with 8 partitions, 64 connections, 500 keys, 20/s and 200/s;
+ * with Watermill beside it, the fastest of them at most of these.
+ */
 export async function beside(bench: Bench): Promise<void> {
-  const kafka = bench.on(['kafka' satisfies BrokerName]);
-  for (const groupCommit of [true, false])
-    await kafka.stage('kafka', async (stage) => {
-      const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
-      await post(kafka, stage, shop, groupCommit ? 'POST /orders, group commit' : 'POST /orders', 'orders', 'outbox', 'beside');
-    });
-  await kafka.stage('kafka', (stage) => postBaseline(kafka, stage, 'beside'));
-  await relay(kafka);
-  await consume(kafka);
-  await latency(kafka);
+  const kafka = bench.on(['kafka']);
+  const first = kafka.figures.length;
+  try {
+    for (const groupCommit of [true, false])
+      await kafka.stage('kafka', async (stage) => {
+        const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
+        await post(
+          kafka,
+          stage,
+          shop,
+          groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each',
+          'orders',
+          OUTBOX_BACKLOG,
+        );
+      });
+    await kafka.stage('kafka', (stage) => postBaseline(kafka, stage));
+    await relay(kafka);
+    await consume(kafka);
+    await watermill(kafka);
+    await latency(kafka);
+  } finally {
+    kafka.figures.push(...kafka.figures.splice(first).map(asBeside));
+  }
+}
+
+/** In a table of its own, where the names of the workloads are part of the names. */
+function asBeside(figure: Figure): Figure {
+  const named = (name: string): string => `${figure.workload}: ${name}`;
+  return {
+    ...figure,
+    workload: 'beside',
+    name: named(figure.name),
+    ...(figure.baseline !== undefined && { baseline: named(figure.baseline) }),
+    ...(figure.limit !== undefined && { limit: named(figure.limit) }),
+  };
 }

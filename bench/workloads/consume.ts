@@ -5,7 +5,7 @@ import { THING_TOPIC } from '../lib/effect.js';
 import type { Subject } from '../lib/subject.js';
 
 const WORKLOAD = 'consume';
-const KEYS = 500;
+export const KEYS = 500;
 
 /** The ways to commit, each a group of its own. */
 export const MODES = [
@@ -64,13 +64,13 @@ export async function fillBroker(bench: Bench, stage: Stage, groups: readonly st
 }
 
 /** From the end of the warm-up to the last effect, so that joining a group is not counted. */
-async function timed(
+export async function timed(
   bench: Bench,
   stage: Stage,
   group: string,
   name: string,
   { warmUp, events }: { warmUp: number; events: number },
-  start: () => Promise<Subject>,
+  start: () => Promise<Pick<Subject, 'pid' | 'stop'>>,
 ): Promise<void> {
   const subject = await start();
   const handled = '(SELECT sum(handled) FROM bench_effect WHERE group_name = $1)';

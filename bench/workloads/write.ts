@@ -3,11 +3,12 @@ import pg from 'pg';
 import { freePort } from '../../scripts/lib/ports.mjs';
 import { bucketOf } from '../../src/messaging/event/key-hash.js';
 import { perEvent, until, type Bench, type Stage } from '../lib/bench.js';
-import { startBaseline } from '../lib/baseline.js';
+import { startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { postFor } from '../lib/http-load.js';
 import { startShop } from '../lib/shop.js';
 
 const WORKLOAD = 'write';
+export const OUTBOX_BACKLOG = 'SELECT count(*) FROM outbox';
 const CONNECTIONS = 64;
 const SECONDS = 8;
 /** Until V8 has compiled what is asked for all the time; in the first seconds a request costs twice as much. */
@@ -19,20 +20,28 @@ export async function write(bench: Bench): Promise<void> {
     for (const groupCommit of [true, false]) {
       await bench.stage(broker, async (stage) => {
         const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
-        await post(bench, stage, shop, groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each', 'orders', 'outbox');
+        await post(
+          bench,
+          stage,
+          shop,
+          groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each',
+          'orders',
+          OUTBOX_BACKLOG,
+        );
       });
     }
   }
-  await bench.stage('kafka', (stage) => postBaseline(bench, stage, WORKLOAD));
+  await bench.stage('kafka', (stage) => postBaseline(bench, stage));
   await bench.stage('postgres', async (stage) => limit(bench, stage));
   await bench.stage('postgres', async (stage) => outboxCost(bench, stage));
 }
 
 /** The same, the tutorial way. */
-export async function postBaseline(bench: Bench, stage: Stage, workload: string): Promise<void> {
+export async function postBaseline(bench: Bench, stage: Stage): Promise<void> {
   const port = await freePort();
   const subject = await startBaseline(stage, 'publisher', { PORT: String(port) });
-  await post(bench, stage, { subject, port }, 'the tutorial way', 'baseline_order', 'baseline_outbox', workload);
+  const backlog = "SELECT count(*) FROM baseline_outbox WHERE status = 'pending'";
+  await post(bench, stage, { subject, port }, TUTORIAL, 'baseline_order', backlog);
 }
 
 /** One measurement over HTTP; answers requests and published events a second. */
@@ -42,13 +51,12 @@ export async function post(
   { subject, port }: { subject: { pid: number }; port: number },
   name: string,
   orders: string,
-  outbox: string,
-  workload = WORKLOAD,
+  backlogSql: string,
 ): Promise<void> {
   const body = (): string =>
     JSON.stringify({ customerId: randomUUID(), items: [{ sku: 'coffee-1kg', quantity: 1 }], paymentToken: 'tok_ok' });
   const count = async (sql: string): Promise<number> => Number((await stage.database.query<{ count: string }>(sql))[0]?.count);
-  const backlog = (): Promise<number> => count(`SELECT count(*) FROM ${outbox} ${outbox === 'outbox' ? '' : "WHERE status = 'pending'"}`);
+  const backlog = (): Promise<number> => count(backlogSql);
   await postFor(port, '/orders', CONNECTIONS, WARM_UP_SECONDS, body);
   const before = { orders: await count(`SELECT count(*) FROM ${orders}`), backlog: await backlog() };
   let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
@@ -58,18 +66,18 @@ export async function post(
   const left = (await backlog()) - before.backlog;
   bench.check(`orders of ${name}`, (await count(`SELECT count(*) FROM ${orders}`)) - before.orders, load.accepted);
   bench.add({
-    workload,
+    workload: WORKLOAD,
     name,
     broker: stage.broker,
     value: load.perSecond,
     unit: 'requests/s',
-    baseline: 'the tutorial way',
+    baseline: TUTORIAL,
     limit: 'bare client, 64 orders a statement',
     ...perEvent(cost, load.accepted),
     note: `p50 ${load.ms.p50.toFixed(1)} ms, p99 ${load.ms.p99.toFixed(1)} ms; ${Math.round((load.accepted - left) / cost.seconds)} published/s meanwhile`,
   });
   // The SQS emulator takes a few hundred a second: what was written in these seconds would take it minutes.
-  if (outbox === 'outbox' && stage.broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+  if (backlogSql === OUTBOX_BACKLOG && stage.broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
 }
 
 /** What PostgreSQL takes from a client that does nothing else: 64 orders, with items, history and events, in each statement. */
