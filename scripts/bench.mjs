@@ -13,5 +13,12 @@ await main(async () => {
   const loader = pathToFileURL(inRoot('scripts', 'lib', 'typescript.mjs')).href;
   // The bare client and the tutorial way have kafkajs as it is, whose timers Node warns of.
   const quiet = '--disable-warning=TimeoutNegativeWarning';
-  await runInstead(bundledNode(), ['--enable-source-maps', quiet, '--import', loader, inRoot('bench', 'main.ts'), ...process.argv.slice(2)]);
+  await runInstead(bundledNode(), [
+    '--enable-source-maps',
+    quiet,
+    '--import',
+    loader,
+    inRoot('bench', 'main.ts'),
+    ...process.argv.slice(2),
+  ]);
 });

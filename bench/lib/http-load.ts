@@ -8,11 +8,11 @@ export interface HttpLoad {
 }
 
 /**
- * Posts to a server over so many connections, one request at a time on each, until the time is up. It writes bytes
+ * Posts to servers in turn over so many connections, one request at a time on each, until the time is up. It writes bytes
  * and looks for the end of the answer, no more: the load must not take the CPU that is being measured.
  */
 export async function postFor(
-  port: number,
+  ports: readonly number[],
   path: string,
   connections: number,
   seconds: number,
@@ -22,9 +22,9 @@ export async function postFor(
   const end = performance.now() + seconds * 1000;
   const start = performance.now();
   let index = 0;
-  const one = (): Promise<void> =>
+  const one = (port: number | undefined): Promise<void> =>
     new Promise((resolve, reject) => {
-      const socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
+      const socket = net.connect({ port: port as number, host: '127.0.0.1', noDelay: true });
       let sentAt = 0;
       let answer = '';
       const send = (): void => {
@@ -52,6 +52,6 @@ export async function postFor(
       socket.once('connect', send).once('error', reject);
       socket.once('close', () => (performance.now() < end ? reject(new Error('the server closed the connection')) : resolve()));
     });
-  await Promise.all(Array.from({ length: connections }, one));
+  await Promise.all(Array.from({ length: connections }, (_, connection) => one(ports[connection % ports.length])));
   return { accepted: durations.length, perSecond: (durations.length / (performance.now() - start)) * 1000, ms: quantilesOf(durations) };
 }

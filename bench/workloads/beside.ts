@@ -1,10 +1,9 @@
-import { startShop } from '../lib/shop.js';
 import type { Bench, Figure } from '../lib/bench.js';
 import { consume } from './consume.js';
 import { latency } from './latency.js';
 import { relay } from './relay.js';
 import { watermill } from './watermill.js';
-import { OUTBOX_BACKLOG, post, postBaseline } from './write.js';
+import { postBaseline, postOrders } from './write.js';
 
 /**
  * The shapes that other systems were measured in: Kafka with 8 partitions, 64 connections, 500 keys, 20/s and 200/s;
@@ -14,18 +13,7 @@ export async function beside(bench: Bench): Promise<void> {
   const kafka = bench.on(['kafka']);
   const first = kafka.figures.length;
   try {
-    for (const groupCommit of [true, false])
-      await kafka.stage('kafka', async (stage) => {
-        const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
-        await post(
-          kafka,
-          stage,
-          shop,
-          groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each',
-          'orders',
-          OUTBOX_BACKLOG,
-        );
-      });
+    await postOrders(kafka, 'kafka');
     await kafka.stage('kafka', (stage) => postBaseline(kafka, stage));
     await relay(kafka);
     await consume(kafka);

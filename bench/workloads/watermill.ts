@@ -16,7 +16,7 @@ export async function watermill(bench: Bench): Promise<void> {
   await bench.stage('kafka', async (stage) => {
     const port = await freePort();
     const { pid } = await startWatermill(stage, 'http,forwarder', { ...(await topicOf(stage)), PORT: String(port) });
-    await post(bench, stage, { subject: { pid }, port }, NAME, 'watermill_order', WATERMILL_BACKLOG);
+    await post(bench, stage, [{ subject: { pid }, port }], NAME, 'watermill_order', WATERMILL_BACKLOG);
   });
   await bench.stage('kafka', (stage) => drain(bench, stage));
   await bench.stage('kafka', async (stage) => {

@@ -1,39 +1,44 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { freePort } from '../../scripts/lib/ports.mjs';
+import type { BrokerName } from '../../src/config/config.js';
 import { bucketOf } from '../../src/messaging/event/key-hash.js';
 import { perEvent, until, type Bench, type Stage } from '../lib/bench.js';
 import { startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { postFor } from '../lib/http-load.js';
-import { startShop } from '../lib/shop.js';
+import { startShop, type Shop } from '../lib/shop.js';
 
 const WORKLOAD = 'write';
-export const OUTBOX_BACKLOG = 'SELECT count(*) FROM outbox';
+const OUTBOX_BACKLOG = 'SELECT count(*) FROM outbox';
 const CONNECTIONS = 64;
 const SECONDS = 8;
 /** Until V8 has compiled what is asked for all the time; in the first seconds a request costs twice as much. */
 const WARM_UP_SECONDS = 20;
 
+/** How orders are committed, and by how many instances of the application. */
+const WAYS = [
+  ['POST /orders, group commit', true, 1],
+  ['POST /orders, group commit, two instances', true, 2],
+  ['POST /orders, a transaction each', false, 1],
+] as const;
+
 /** `POST /orders`: an order and its event in one transaction, over 64 connections, while the events are published. */
 export async function write(bench: Bench): Promise<void> {
-  for (const broker of bench.brokers) {
-    for (const groupCommit of [true, false]) {
-      await bench.stage(broker, async (stage) => {
-        const shop = await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) });
-        await post(
-          bench,
-          stage,
-          shop,
-          groupCommit ? 'POST /orders, group commit' : 'POST /orders, a transaction each',
-          'orders',
-          OUTBOX_BACKLOG,
-        );
-      });
-    }
-  }
+  for (const broker of bench.brokers) await postOrders(bench, broker);
   await bench.stage('kafka', (stage) => postBaseline(bench, stage));
   await bench.stage('postgres', async (stage) => limit(bench, stage));
   await bench.stage('postgres', async (stage) => outboxCost(bench, stage));
+}
+
+/** Each of the ways to commit. */
+export async function postOrders(bench: Bench, broker: BrokerName): Promise<void> {
+  for (const [name, groupCommit, instances] of WAYS)
+    await bench.stage(broker, async (stage) => {
+      const shops: Shop[] = [];
+      for (let n = 0; n < instances; n++)
+        shops.push(await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) }));
+      await post(bench, stage, shops, name, 'orders', OUTBOX_BACKLOG);
+    });
 }
 
 /** The same, the tutorial way. */
@@ -41,14 +46,14 @@ export async function postBaseline(bench: Bench, stage: Stage): Promise<void> {
   const port = await freePort();
   const subject = await startBaseline(stage, 'publisher', { PORT: String(port) });
   const backlog = "SELECT count(*) FROM baseline_outbox WHERE status = 'pending'";
-  await post(bench, stage, { subject, port }, TUTORIAL, 'baseline_order', backlog);
+  await post(bench, stage, [{ subject, port }], TUTORIAL, 'baseline_order', backlog);
 }
 
-/** One measurement over HTTP; answers requests and published events a second. */
+/** One measurement over HTTP, of servers that take the requests in turn. */
 export async function post(
   bench: Bench,
   stage: Stage,
-  { subject, port }: { subject: { pid: number }; port: number },
+  servers: readonly { readonly subject: { readonly pid: number }; readonly port: number }[],
   name: string,
   orders: string,
   backlogSql: string,
@@ -57,12 +62,16 @@ export async function post(
     JSON.stringify({ customerId: randomUUID(), items: [{ sku: 'coffee-1kg', quantity: 1 }], paymentToken: 'tok_ok' });
   const count = async (sql: string): Promise<number> => Number((await stage.database.query<{ count: string }>(sql))[0]?.count);
   const backlog = (): Promise<number> => count(backlogSql);
-  await postFor(port, '/orders', CONNECTIONS, WARM_UP_SECONDS, body);
+  const ports = servers.map(({ port }) => port);
+  await postFor(ports, '/orders', CONNECTIONS, WARM_UP_SECONDS, body);
   const before = { orders: await count(`SELECT count(*) FROM ${orders}`), backlog: await backlog() };
   let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
-  const cost = await stage.cost([subject], async () => {
-    load = await postFor(port, '/orders', CONNECTIONS, SECONDS, body);
-  });
+  const cost = await stage.cost(
+    servers.map(({ subject }) => subject),
+    async () => {
+      load = await postFor(ports, '/orders', CONNECTIONS, SECONDS, body);
+    },
+  );
   const left = (await backlog()) - before.backlog;
   bench.check(`orders of ${name}`, (await count(`SELECT count(*) FROM ${orders}`)) - before.orders, load.accepted);
   bench.add({
