@@ -14,6 +14,12 @@ export const MODES = [
   ['batch', 'handleBatch'],
 ] as const;
 
+/** The same with two instances of the application, which share the partitions or lanes. */
+const INSTANCES = [
+  ['singles', 'single', 'handleMessage, two instances'],
+  ['groupeds', 'grouped', 'handleMessage, commits grouped, two instances'],
+] as const;
+
 /** A handler that waits for something else before it commits, as a call to a payment provider does; with its share of the events. */
 const WAITING_MS = 5;
 const WAITING = [
@@ -27,16 +33,20 @@ export async function consume(bench: Bench): Promise<void> {
     const own = bench.on([broker]);
     await own.stage(broker, async (stage) => {
       const keys = keysOf(KEYS);
-      const groups = [...MODES.map(([mode]) => mode), ...WAITING.map(({ group }) => group)];
+      const groups = [...[...MODES, ...INSTANCES].map(([group]) => group), ...WAITING.map(({ group }) => group)];
       await prepareEffects(stage.database, [...groups, 'tutorial', 'bare'], keys);
       await fillBroker(own, stage, groups, keys);
       for (const [mode, name] of MODES)
-        await timed(own, stage, mode, name, { warmUp: own.warmUp, events: own.events }, () =>
+        await timed(own, stage, { group: mode, name }, () =>
           stage.start('subjects/waybill.ts', { BENCH_GROUPS: mode, BENCH_MODE: mode, ROLES: 'consumers' }),
+        );
+      for (const [group, mode, name] of INSTANCES)
+        await timed(own, stage, { group, name, instances: 2 }, () =>
+          stage.start('subjects/waybill.ts', { BENCH_GROUPS: group, BENCH_MODE: mode, ROLES: 'consumers' }),
         );
       for (const { group, name, env, share } of WAITING) {
         const some = { warmUp: Math.ceil(own.warmUp / share), events: Math.ceil(own.events / share) };
-        await timed(own, stage, group, name, some, () =>
+        await timed(own, stage, { group, name, ...some }, () =>
           stage.start('subjects/waybill.ts', {
             BENCH_GROUPS: group,
             BENCH_HANDLER_MS: String(WAITING_MS),
@@ -48,7 +58,7 @@ export async function consume(bench: Bench): Promise<void> {
       if (broker !== 'kafka') return;
       await bare(own, stage, `${stage.namespace}.${THING_TOPIC}`);
       const fewer = { warmUp: Math.ceil(own.warmUp / 10), events: Math.ceil(own.events / 10) };
-      await timed(own, stage, 'tutorial', 'the tutorial way', fewer, () =>
+      await timed(own, stage, { group: 'tutorial', name: 'the tutorial way', ...fewer }, () =>
         startBaseline(stage, 'consumer', { BASELINE_GROUP: 'tutorial', BASELINE_TOPIC: `${stage.namespace}.${THING_TOPIC}` }),
       );
     });
@@ -67,17 +77,21 @@ export async function fillBroker(bench: Bench, stage: Stage, groups: readonly st
 export async function timed(
   bench: Bench,
   stage: Stage,
-  group: string,
-  name: string,
-  { warmUp, events }: { warmUp: number; events: number },
+  {
+    group,
+    name,
+    warmUp = bench.warmUp,
+    events = bench.events,
+    instances = 1,
+  }: { readonly group: string; readonly name: string; readonly warmUp?: number; readonly events?: number; readonly instances?: number },
   start: () => Promise<Pick<Subject, 'pid' | 'stop'>>,
 ): Promise<void> {
-  const subject = await start();
+  const subjects = await Promise.all(Array.from({ length: instances }, start));
   const handled = '(SELECT sum(handled) FROM bench_effect WHERE group_name = $1)';
   await until(stage.database, `${handled} >= ${warmUp}`, [group]);
   let [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
   const before = row?.done ?? 0;
-  const cost = await stage.cost([subject], () => until(stage.database, `${handled} >= ${warmUp + events}`, [group]));
+  const cost = await stage.cost(subjects, () => until(stage.database, `${handled} >= ${warmUp + events}`, [group]));
   [row] = await stage.database.query<{ done: number }>(`SELECT ${handled}::int AS done`, [group]);
   const done = (row?.done ?? 0) - before;
   if (events === bench.events) await checkEffects(bench, stage.database, group, warmUp + events);
@@ -86,7 +100,7 @@ export async function timed(
     const [found] = await stage.database.query(sql, [group]);
     bench.check(`the order in which group ${group} has handled its part`, found, { disorder: 0 });
   }
-  await subject.stop();
+  await Promise.all(subjects.map((subject) => subject.stop()));
   bench.add({
     workload: WORKLOAD,
     name,

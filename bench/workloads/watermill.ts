@@ -23,7 +23,7 @@ export async function watermill(bench: Bench): Promise<void> {
     const keys = keysOf(KEYS);
     await prepareEffects(stage.database, [GROUP], keys);
     await fillBroker(bench, stage, [GROUP], keys);
-    await timed(bench, stage, GROUP, NAME, { warmUp: bench.warmUp, events: bench.events }, () =>
+    await timed(bench, stage, { group: GROUP, name: NAME }, () =>
       startWatermill(stage, 'consumer', { TOPIC: `${stage.namespace}.${THING_TOPIC}`, GROUP }),
     );
   });
