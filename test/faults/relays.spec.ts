@@ -1,6 +1,7 @@
 import { expect } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import type { BrokerName } from '../../src/config/config.js';
 import { Money } from '../../src/http/index.js';
 import { OutboxTable } from '../../src/messaging/outbox/outbox-table.js';
@@ -12,6 +13,9 @@ import { eventually } from '../support/eventually.js';
 import type { Instance, World } from '../support/world.js';
 import { fault } from './fault.js';
 import { inWorld, range, remember } from './in-world.js';
+
+/** Events that a load keeps on their way. */
+const MOST_WAITING = 1000;
 
 interface Relays {
   readonly world: World;
@@ -104,10 +108,14 @@ fault(
       const orders = range(20).map(() => randomUUID());
       let emitted = 0;
       let enough = false;
+      const handled = (): number => [...seen.values()].reduce((sum, { length }) => sum + length, 0);
       const load = (async () => {
-        while (!enough) await emit(orders, emitted++);
+        while (!enough) {
+          await emit(orders, emitted++);
+          // Always something to publish, and never so much that its end has to be waited for.
+          while (!enough && orders.length * emitted - handled() > MOST_WAITING) await setTimeout(5);
+        }
       })();
-      const handled = (): number => [...seen.values()].flat().length;
       for (let time = 0; time < 2; time++) {
         await eventually(async () => expect(await owners()).toHaveLength(2));
         const [before] = [handled()];
