@@ -1,11 +1,12 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import type { Transaction as AdapterTransaction } from '@prisma/driver-adapter-utils';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
 import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
-import { makeTransactionClientsLate, TellingPrismaPg, withDirectRawSql } from './raw-statements.js';
+import { makeTransactionClientsLate, WatchedPrismaPg, withDirectRawSql } from './raw-statements.js';
 import { StatementNames } from './statement-names.js';
 import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
 
@@ -41,9 +42,11 @@ export class Database implements OnModuleDestroy {
     this.pool = new TransactionPool(options, this.names);
     reportLosses(this.pool, 'waybill', logger);
     const statementNameGenerator = ({ sql }: { sql: string }): string => this.names.nameOf(sql) as string;
-    this.prisma = new PrismaClient({
-      adapter: new TellingPrismaPg((transaction) => this.pool.tell(transaction), this.pool, { statementNameGenerator }),
-    });
+    const watch = {
+      onTransaction: (transaction: AdapterTransaction): void => this.pool.tell(transaction),
+      onFailure: (error: unknown): boolean => this.names.failedBy(error),
+    };
+    this.prisma = new PrismaClient({ adapter: new WatchedPrismaPg(watch, this.pool, { statementNameGenerator }) });
     makeTransactionClientsLate(this.prisma);
   }
 

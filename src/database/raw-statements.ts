@@ -12,10 +12,17 @@ import { Prisma } from './generated/client.js';
 
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
-/** Prisma's adapter, which tells of every transaction that it begins. */
-export class TellingPrismaPg extends PrismaPg {
+export interface AdapterWatch {
+  /** Is told of every transaction that begins. */
+  readonly onTransaction: (transaction: AdapterTransaction) => void;
+  /** Whether a statement outside of a transaction failed before it was run, and is to be sent anew. */
+  readonly onFailure: (error: unknown) => boolean;
+}
+
+/** Prisma's adapter, watched. */
+export class WatchedPrismaPg extends PrismaPg {
   constructor(
-    private readonly onTransaction: (transaction: AdapterTransaction) => void,
+    private readonly watch: AdapterWatch,
     ...options: ConstructorParameters<typeof PrismaPg>
   ) {
     super(...options);
@@ -26,10 +33,23 @@ export class TellingPrismaPg extends PrismaPg {
     const start = adapter.startTransaction.bind(adapter);
     adapter.startTransaction = async (isolationLevel) => {
       const transaction = await start(isolationLevel);
-      this.onTransaction(transaction);
+      this.watch.onTransaction(transaction);
       return transaction;
     };
+    adapter.queryRaw = this.again(adapter.queryRaw.bind(adapter));
+    adapter.executeRaw = this.again(adapter.executeRaw.bind(adapter));
     return adapter;
+  }
+
+  private again<T>(run: (statement: SqlQuery) => Promise<T>): (statement: SqlQuery) => Promise<T> {
+    return async (statement) => {
+      try {
+        return await run(statement);
+      } catch (error) {
+        if (!this.watch.onFailure(error)) throw error;
+        return run(statement);
+      }
+    };
   }
 }
 

@@ -234,6 +234,15 @@ describe('transactions', () => {
     expect(await kept(plain)).toEqual([]);
   });
 
+  it('have their like outside of transactions, which do without too', async () => {
+    for (let n = 1; n <= 8; n++) await change(database.prisma, n);
+    for (let time = 0; time < 4; time++) await database.prisma.$executeRaw`DEALLOCATE ALL`;
+    await Promise.all([11, 12, 13, 14].map((n) => change(database.prisma, n)));
+    expect(await changes()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14]);
+    expect(lines.filter((line) => line.includes('DATABASE_PREPARED_STATEMENTS=false'))).toHaveLength(1);
+    await expect(change(database.prisma, 14)).rejects.toThrow(/Unique constraint|duplicate key/);
+  });
+
   it('go on after a migration has changed what a kept statement answers', async () => {
     const all = (): Promise<unknown> => database.transaction((tx) => tx.$queryRaw`SELECT * FROM change`);
     for (let time = 0; time < 8; time++) await all();
