@@ -23,6 +23,15 @@ export async function createTopic(stage: Stage, topic: string): Promise<void> {
   await admin.disconnect();
 }
 
+/** How many messages a topic holds. */
+export async function messagesIn(stage: Stage, topic: string): Promise<number> {
+  const admin = kafkaOf(stage).admin();
+  await admin.connect();
+  const offsets = await admin.fetchTopicOffsets(topic);
+  await admin.disconnect();
+  return offsets.reduce((sum, { high }) => sum + Number(high), 0);
+}
+
 export function kafkaOf(stage: Stage): kafkajs.Kafka {
   return new kafkajs.Kafka({ brokers: (stage.env['KAFKA_BROKERS'] ?? '').split(','), logLevel: kafkajs.logLevel.NOTHING });
 }

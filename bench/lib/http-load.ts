@@ -22,9 +22,9 @@ export async function postFor(
   const end = performance.now() + seconds * 1000;
   const start = performance.now();
   let index = 0;
-  const one = (port: number | undefined): Promise<void> =>
+  const one = (port: number): Promise<void> =>
     new Promise((resolve, reject) => {
-      const socket = net.connect({ port: port as number, host: '127.0.0.1', noDelay: true });
+      const socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
       let sentAt = 0;
       let answer = '';
       const send = (): void => {
@@ -52,6 +52,6 @@ export async function postFor(
       socket.once('connect', send).once('error', reject);
       socket.once('close', () => (performance.now() < end ? reject(new Error('the server closed the connection')) : resolve()));
     });
-  await Promise.all(Array.from({ length: connections }, (_, connection) => one(ports[connection % ports.length])));
+  await Promise.all(Array.from({ length: connections }, (_, connection) => one(ports[connection % ports.length] as number)));
   return { accepted: durations.length, perSecond: (durations.length / (performance.now() - start)) * 1000, ms: quantilesOf(durations) };
 }

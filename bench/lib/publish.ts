@@ -33,7 +33,7 @@ export function publish(files: readonly string[]): void {
   const ratios: CommittedRatios = {
     tolerance: TOLERANCE,
     ratios: {
-      ...Object.fromEntries(Object.entries(before).filter(([id]) => !rows.some(({ workload }) => id.startsWith(`${workload} ·`)))),
+      ...Object.fromEntries(Object.entries(before).filter(([id]) => !sections.has(id.slice(0, id.indexOf(' ·'))))),
       ...Object.fromEntries(
         rows
           .filter(({ toBaseline, toLimit }) => toBaseline !== undefined || toLimit !== undefined)

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { checkEffects, fillOutbox, keysOf, perEvent, prepareEffects, until, type Bench, type Stage } from '../lib/bench.js';
-import { kafkaOf, startBaseline } from '../lib/baseline.js';
+import { kafkaOf, startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { THING_TOPIC } from '../lib/effect.js';
 import type { Subject } from '../lib/subject.js';
 
@@ -58,7 +58,7 @@ export async function consume(bench: Bench): Promise<void> {
       if (broker !== 'kafka') return;
       await bare(own, stage, `${stage.namespace}.${THING_TOPIC}`);
       const fewer = { warmUp: Math.ceil(own.warmUp / 10), events: Math.ceil(own.events / 10) };
-      await timed(own, stage, { group: 'tutorial', name: 'the tutorial way', ...fewer }, () =>
+      await timed(own, stage, { group: 'tutorial', name: TUTORIAL, ...fewer }, () =>
         startBaseline(stage, 'consumer', { BASELINE_GROUP: 'tutorial', BASELINE_TOPIC: `${stage.namespace}.${THING_TOPIC}` }),
       );
     });
@@ -114,9 +114,9 @@ export async function timed(
 
 function heldAgainst(name: string): { baseline?: string; limit?: string } {
   const [serial, parallel] = WAITING;
-  if (name === 'the tutorial way' || name === serial.name) return {};
+  if (name === TUTORIAL || name === serial.name) return {};
   if (name === parallel.name) return { baseline: serial.name };
-  return { baseline: 'the tutorial way', limit: 'bare client, a batch a transaction' };
+  return { baseline: TUTORIAL, limit: 'bare client, a batch a transaction' };
 }
 
 /** What Kafka and PostgreSQL give to a client that only takes batches and writes them, remembering each event. */

@@ -1,5 +1,5 @@
 import { keysOf, prepareEffects, type Bench } from '../lib/bench.js';
-import { startBaseline } from '../lib/baseline.js';
+import { startBaseline, TUTORIAL } from '../lib/baseline.js';
 import type { Quantiles } from '../lib/numbers.js';
 import type { Subject } from '../lib/subject.js';
 
@@ -23,7 +23,7 @@ export async function latency(bench: Bench, workload = 'latency', rates: readonl
       'kafka',
       rates,
       () => startBaseline(stage, 'publisher,consumer', { BASELINE_GROUP: 'latency' }),
-      'the tutorial way, ',
+      `${TUTORIAL}, `,
     );
   });
 }
@@ -50,7 +50,7 @@ async function probe(
         broker,
         value,
         unit: 'ms',
-        ...(prefix === '' && { baseline: `the tutorial way, ${rate}/s, ${quantile}` }),
+        ...(prefix === '' && { baseline: `${TUTORIAL}, ${rate}/s, ${quantile}` }),
         note: `max ${max.toFixed(1)} ms`,
       });
   }

@@ -1,5 +1,5 @@
 import { checkEffects, fillOutbox, keysOf, perEvent, prepareEffects, until, type Bench } from '../lib/bench.js';
-import { startBaseline } from '../lib/baseline.js';
+import { startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { MODES } from './consume.js';
 
 const WORKLOAD = 'path';
@@ -27,7 +27,7 @@ export async function path(bench: Bench): Promise<void> {
           broker,
           value: own.events / cost.seconds,
           unit: 'events/s',
-          baseline: 'the tutorial way',
+          baseline: TUTORIAL,
           ...perEvent(cost, own.events),
         });
       });
@@ -53,7 +53,7 @@ export async function path(bench: Bench): Promise<void> {
     await checkEffects(bench, stage.database, 'path', events);
     bench.add({
       workload: WORKLOAD,
-      name: 'the tutorial way',
+      name: TUTORIAL,
       broker: 'kafka',
       value: done / cost.seconds,
       unit: 'events/s',

@@ -1,5 +1,5 @@
 import { fillOutbox, keysOf, perEvent, until, type Bench, type Stage } from '../lib/bench.js';
-import { startBaseline, kafkaOf } from '../lib/baseline.js';
+import { messagesIn, startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { bareLimit } from '../lib/bare-publishers.js';
 
 const WORKLOAD = 'relay';
@@ -39,7 +39,7 @@ async function drain(bench: Bench, stage: Stage, subject: { pid: number }, name:
     broker: stage.broker,
     value: bench.events / cost.seconds,
     unit: 'events/s',
-    baseline: 'the tutorial way',
+    baseline: TUTORIAL,
     limit,
     ...perEvent(cost, bench.events),
   });
@@ -64,18 +64,10 @@ async function baseline(bench: Bench, stage: Stage): Promise<void> {
   const cost = await stage.cost([subject], () =>
     until(stage.database, `NOT EXISTS (SELECT 1 FROM baseline_outbox WHERE status = 'pending')`),
   );
-  const admin = kafkaOf(stage).admin();
-  await admin.connect();
-  const offsets = await admin.fetchTopicOffsets(`${stage.namespace}.baseline`);
-  await admin.disconnect();
-  bench.check(
-    'what the baseline has published',
-    offsets.reduce((sum, { high }) => sum + Number(high), 0),
-    events,
-  );
+  bench.check('what the baseline has published', await messagesIn(stage, `${stage.namespace}.baseline`), events);
   bench.add({
     workload: WORKLOAD,
-    name: 'the tutorial way',
+    name: TUTORIAL,
     broker: 'kafka',
     value: left / cost.seconds,
     unit: 'events/s',

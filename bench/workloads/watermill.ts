@@ -1,5 +1,5 @@
 import { freePort } from '../../scripts/lib/ports.mjs';
-import { createTopic, TUTORIAL } from '../lib/baseline.js';
+import { createTopic, messagesIn, TUTORIAL } from '../lib/baseline.js';
 import { keysOf, perEvent, prepareEffects, until, type Bench, type Stage } from '../lib/bench.js';
 import { THING_TOPIC } from '../lib/effect.js';
 import { buildWatermill, fillWatermill, startWatermill, WATERMILL_BACKLOG } from '../lib/watermill.js';
@@ -38,6 +38,7 @@ async function drain(bench: Bench, stage: Stage): Promise<void> {
   await until(stage.database, NOTHING_LEFT);
   await fillWatermill(stage, events, env);
   const cost = await stage.cost([subject], () => until(stage.database, NOTHING_LEFT));
+  bench.check('what Watermill has published', await messagesIn(stage, env.TOPIC), warmUp + events);
   bench.add({
     workload: 'relay',
     name: NAME,

@@ -116,24 +116,27 @@ fault(
           while (!enough && orders.length * emitted - handled() > MOST_WAITING) await setTimeout(5);
         }
       })();
-      for (let time = 0; time < 2; time++) {
+      try {
+        for (let time = 0; time < 2; time++) {
+          await eventually(async () => expect(await owners()).toHaveLength(2));
+          const [before] = [handled()];
+          await eventually(() => expect(handled()).toBeGreaterThan(before + 20));
+          frozen.child.kill('SIGSTOP');
+          await eventually(() => expect(stateOf(frozen)).toMatch(/^T/));
+          await eventually(async () => {
+            const now = await owners();
+            expect(now).toHaveLength(1); // the other one has every lane
+            expect(now[0]).not.toBeNull();
+          });
+          const [then] = [handled()];
+          await eventually(() => expect(handled()).toBeGreaterThan(then + 100));
+          frozen.child.kill('SIGCONT');
+        }
         await eventually(async () => expect(await owners()).toHaveLength(2));
-        const [before] = [handled()];
-        await eventually(() => expect(handled()).toBeGreaterThan(before + 20));
-        frozen.child.kill('SIGSTOP');
-        await eventually(() => expect(stateOf(frozen)).toMatch(/^T/));
-        await eventually(async () => {
-          const now = await owners();
-          expect(now).toHaveLength(1); // the other one has every lane
-          expect(now[0]).not.toBeNull();
-        });
-        const [then] = [handled()];
-        await eventually(() => expect(handled()).toBeGreaterThan(then + 100));
-        frozen.child.kill('SIGCONT');
+      } finally {
+        enough = true;
+        await load;
       }
-      await eventually(async () => expect(await owners()).toHaveLength(2));
-      enough = true;
-      await load;
       await eventually(() => expect(handled()).toBe(orders.length * emitted), { timeoutMs: 60_000 });
       for (const order of orders) expect(seen.get(order)).toEqual(range(emitted));
       await eventually(async () => expect(await world.count('outbox')).toBe(0));

@@ -1,6 +1,7 @@
 import { Catalogue } from '../../src/modules/order/catalogue.js';
 import type { Database } from '../../src/database/database.js';
 import { stopServers } from '../support/brokers-under-test.js';
+import { gate } from '../support/eventually.js';
 import { Shop } from '../support/shop.js';
 
 let shop: Shop;
@@ -43,21 +44,19 @@ describe('the catalogue', () => {
   });
 
   it('answers nobody with a reading that began before he asked', async () => {
-    let begun = (): void => undefined;
-    let letGo = (): void => undefined;
-    const firstHasRead = new Promise<void>((resolve) => (begun = resolve));
-    const firstMayAnswer = new Promise<void>((resolve) => (letGo = resolve));
+    const firstHasRead = gate();
+    const firstMayAnswer = gate();
     const { catalogue, readings } = watched(async (reading) => {
       if (reading > 1) return;
-      begun();
-      await firstMayAnswer;
+      firstHasRead.open();
+      await firstMayAnswer.opened;
     });
     await shop.stock('cake', 1, { amount: 100, currency: 'EUR' });
     const early = catalogue.pricesOf(['cake']);
-    await firstHasRead;
+    await firstHasRead.opened;
     await shop.stock('cake', 1, { amount: 250, currency: 'EUR' });
     const late = [catalogue.pricesOf(['cake']), catalogue.pricesOf(['tea', 'cake'])];
-    letGo();
+    firstMayAnswer.open();
     expect((await early).get('cake')?.price).toBe(100n);
     for (const prices of await Promise.all(late)) expect(prices.get('cake')?.price).toBe(250n);
     expect(readings).toEqual([['cake'], ['cake', 'tea']]);
