@@ -89,6 +89,8 @@ fault(
       const names = await raw(async (channel) => {
         const exchange = `${world.namespace}.${THING.topic}`;
         const queue = `${world.namespace}.one.${THING.topic}.${bucket}`;
+        // A group that subscribes sees to its bindings first: once it consumes, none comes back.
+        await eventually(async () => expect((await channel.checkQueue(queue)).consumerCount).toBe(1));
         await channel.unbindQueue(queue, exchange, `${bucket}.#`);
         return { exchange, queue };
       });
