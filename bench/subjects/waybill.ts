@@ -1,8 +1,6 @@
-import { Global, Module } from '@nestjs/common';
+import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
-import { CONFIG } from '../../src/config/config.js';
-import { readConfig } from '../../src/config/read-config.js';
 import { Database } from '../../src/database/database.js';
 import { DatabaseModule } from '../../src/database/database.module.js';
 import {
@@ -16,10 +14,8 @@ import {
 import { batchHandler, ConsumerRegistry } from '../../src/messaging/consumer/consumer-registry.js';
 import { brokers } from '../../src/messaging/transport/brokers.js';
 import type { BrokerAdapter } from '../../src/messaging/transport/broker-adapter.js';
-import { createLogger } from '../../src/observability/create-logger.js';
-import { LOGGER } from '../../src/observability/logger.js';
-import { Metrics } from '../../src/observability/metrics.js';
 import { countAllHandled, countHandled, ThingHappened, THING_TOPIC, THING_TYPE } from '../lib/effect.js';
+import { config, Foundations } from '../lib/foundations.js';
 import { heapAfterCollection, LatencyProbe, serve } from '../lib/subject-process.js';
 import { NullBroker } from './null-broker.js';
 import { randomUUID } from 'node:crypto';
@@ -32,16 +28,6 @@ const mode = process.env['BENCH_MODE'] ?? 'single';
 const handlerMs = Number(process.env['BENCH_HANDLER_MS'] ?? 0);
 const nullBroker = new NullBroker();
 if (process.env['BENCH_NULL_BROKER']) brokers.postgres = (): Promise<BrokerAdapter> => Promise.resolve(nullBroker);
-
-const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('BENCH_')));
-const config = readConfig(env);
-
-@Global()
-@Module({
-  providers: [{ provide: CONFIG, useValue: config }, { provide: LOGGER, useValue: createLogger(config) }, Metrics],
-  exports: [CONFIG, LOGGER, Metrics],
-})
-class Foundations {}
 
 @Module({ imports: [Foundations, ScheduleModule.forRoot(), DatabaseModule.forUrl(config.database.url ?? ''), MessagingModule] })
 class Subject {}

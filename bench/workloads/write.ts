@@ -21,6 +21,12 @@ const WAYS = [
   ['POST /orders, a transaction each', false, 1],
 ] as const;
 
+/** How a module that a user has written commits, which does no more than the tutorial way's. */
+const OWN_MODULE = [
+  ['a module of one’s own, commits grouped', 'grouped'],
+  ['a module of one’s own, a transaction each', 'single'],
+] as const;
+
 /** `POST /orders`: an order and its event in one transaction, over 64 connections, while the events are published. */
 export async function write(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) await postOrders(bench, broker);
@@ -29,7 +35,7 @@ export async function write(bench: Bench): Promise<void> {
   await bench.stage('postgres', async (stage) => outboxCost(bench, stage));
 }
 
-/** Each of the ways to commit. */
+/** Each of the ways to commit, and a module of one's own. */
 export async function postOrders(bench: Bench, broker: BrokerName): Promise<void> {
   for (const [name, groupCommit, instances] of WAYS)
     await bench.stage(broker, async (stage) => {
@@ -38,6 +44,13 @@ export async function postOrders(bench: Bench, broker: BrokerName): Promise<void
         shops.push(await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) }));
       await post(bench, stage, shops, name, 'orders', 'SELECT count(*) FROM outbox');
       // The SQS emulator takes a few hundred a second: what was written in these seconds would take it minutes.
+      if (broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+    });
+  for (const [name, mode] of OWN_MODULE)
+    await bench.stage(broker, async (stage) => {
+      const port = await freePort();
+      const subject = await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http,relay', BENCH_MODE: mode });
+      await post(bench, stage, [{ subject, port }], name, 'orders', 'SELECT count(*) FROM outbox');
       if (broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
     });
 }

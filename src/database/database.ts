@@ -6,7 +6,8 @@ import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
-import { makeTransactionClientsLate, WatchedPrismaPg, withDirectRawSql } from './raw-statements.js';
+import { LineUp } from './line-up.js';
+import { makeTransactionClientsLate, partOf, WatchedPrismaPg, withDirectRawSql } from './raw-statements.js';
 import { StatementNames } from './statement-names.js';
 import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
 
@@ -21,6 +22,13 @@ interface Hooks {
   afterCommit: (() => void)[];
 }
 
+/** Where something stands that is done in a transaction: what is of a lower place has the effect of having been done before. */
+export interface Place {
+  /** The transaction, of which what was asked about may be a part. */
+  readonly whole: Transaction;
+  readonly place: number;
+}
+
 const CONFLICT_TRIES = 4;
 const NOT_OURS = 'This transaction was not begun by Database.transaction, or has ended already';
 
@@ -30,7 +38,9 @@ export class Database implements OnModuleDestroy {
   readonly prisma: PrismaClient;
   private readonly pool: TransactionPool;
   private readonly names: StatementNames;
-  private readonly connections = new WeakMap<Transaction, TransactionConnection>();
+  private readonly openings = new WeakMap<Transaction, Opening>();
+  private readonly parts = new WeakMap<Transaction, Place>();
+  private readonly partsSoFar = new WeakMap<Transaction, number>();
   private readonly hooks = new WeakMap<Transaction, Hooks>();
   private readonly current = new AsyncLocalStorage<Transaction>();
   private readonly timeoutMs: number;
@@ -61,9 +71,9 @@ export class Database implements OnModuleDestroy {
       const opening: Opening = {};
       try {
         const result = await this.begin(opening, async (prismas) => {
-          const { connection, transaction } = opening;
+          const { transaction } = opening;
           const tx = transaction ? withDirectRawSql(prismas, transaction) : prismas;
-          if (connection) this.connections.set(tx, connection);
+          this.openings.set(tx, opening);
           const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
           this.hooks.set(tx, hooks);
           const value = await this.runIn(tx, work);
@@ -107,9 +117,39 @@ export class Database implements OnModuleDestroy {
   }
 
   private connectionOf(tx: Transaction): TransactionConnection {
-    const connection = this.connections.get(tx);
+    const connection = this.openings.get(tx)?.connection;
     if (!connection) throw new Error(NOT_OURS);
     return connection;
+  }
+
+  /**
+   * Runs works as parts of a transaction that is under way, with the effect of one after the other, and answers their
+   * results. They begin side by side, and what they ask goes to PostgreSQL in one message, see LineUp. Each has its own
+   * client, for `$queryRaw` and `$executeRaw` only.
+   * @throws PartFailedError; OutOfTurnError for a part that asks for more than that, or again when a later one has
+   * asked. After any error nothing more can be done in the transaction.
+   */
+  async sideBySide<T>(tx: Transaction, works: readonly ((part: Transaction) => Promise<T>)[]): Promise<T[]> {
+    const connection = this.connectionOf(tx);
+    const { transaction } = this.openings.get(tx) as Opening;
+    if (!transaction) throw new Error(NOT_OURS);
+    const line = new LineUp((statements) => connection.runAll(statements));
+    const from = this.placeOf(tx).place;
+    this.partsSoFar.set(tx, from + works.length);
+    const outcomes = await Promise.allSettled(
+      works.map(async (work, index) => {
+        const part = partOf(tx, transaction, line.turnOf(index));
+        this.parts.set(part, { whole: tx, place: from + index });
+        return this.runIn(part, work);
+      }),
+    );
+    await line.end(outcomes);
+    return outcomes.map((outcome) => (outcome as PromiseFulfilledResult<T>).value);
+  }
+
+  /** Where stands what is done in the transaction, or the part of one, now. */
+  placeOf(tx: Transaction): Place {
+    return this.parts.get(tx) ?? { whole: tx, place: this.partsSoFar.get(tx) ?? 0 };
   }
 
   /** Runs the work as a part of a transaction that is under way. */
@@ -148,7 +188,7 @@ export class Database implements OnModuleDestroy {
   }
 
   private hooksOf(tx: Transaction): Hooks {
-    const hooks = this.hooks.get(tx);
+    const hooks = this.hooks.get(this.placeOf(tx).whole);
     if (!hooks) throw new Error(NOT_OURS);
     return hooks;
   }

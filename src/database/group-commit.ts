@@ -1,6 +1,7 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 import { isDatabaseUnavailable, isRetryableConflict, isTransactionExpired } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
+import { OutOfTurnError } from './line-up.js';
 
 /** What somebody wants done, and the context (request, causation) to do it in. */
 export interface Member<In> {
@@ -17,6 +18,7 @@ export interface GroupCommitOptions<In, Out> {
    * Does what the members want, in one transaction; answers for each how to get its result, which may throw where the
    * member has no part in what is committed. When it throws itself, all is rolled back: at the fault of the member
    * that it has called `begun` for last, if it has. As with `Database.transaction`, it may be run anew and must do nothing outside of `tx`.
+   * After an OutOfTurnError it is run anew for the same members, and must see to it that this comes to an end.
    */
   readonly work: (tx: Transaction, members: readonly Member<In>[], begun: (member: Member<In>) => void) => Promise<readonly (() => Out)[]>;
 }
@@ -54,7 +56,8 @@ export class GroupCommit<In, Out> {
   /** Settles after the commit or the rollback. */
   run(input: In): Promise<Out> {
     return new Promise((resolve, reject) => {
-      this.waiting.push({ input, inContext: AsyncLocalStorage.snapshot(), resolve, reject });
+      const context = new AsyncResource('GroupCommit');
+      this.waiting.push({ input, inContext: (work) => context.runInAsyncScope(work), resolve, reject });
       this.soon();
     });
   }
@@ -96,6 +99,7 @@ export class GroupCommit<In, Out> {
       );
       members.forEach((member, index) => settle(member, results[index]));
     } catch (error) {
+      if (error instanceof OutOfTurnError) return this.commit(members, regroupings);
       // Where the connection was lost, the group may have been committed: to run it again could do everything twice.
       const mayBeCommitted = isDatabaseUnavailable(error) || isTransactionExpired(error);
       if (members.length === 1 || mayBeCommitted) return members.forEach(({ reject }) => reject(error));

@@ -9,6 +9,7 @@ import {
   type Transaction as AdapterTransaction,
 } from '@prisma/driver-adapter-utils';
 import { Prisma } from './generated/client.js';
+import type { Turn } from './line-up.js';
 
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
@@ -87,20 +88,34 @@ export function withDirectRawSql(tx: Prisma.TransactionClient, transaction: Adap
   return new Proxy(tx, new DirectRawSql(transaction));
 }
 
+/** A part of a transaction, which has its turn for raw SQL of plain values only; whatever else is asked of it is refused. */
+export function partOf(tx: Prisma.TransactionClient, transaction: AdapterTransaction, turn: Turn): Prisma.TransactionClient {
+  return new Proxy(tx, new DirectRawSql(transaction, turn));
+}
+
 type RawMethod = (...given: unknown[]) => unknown;
 
 class DirectRawSql implements ProxyHandler<Prisma.TransactionClient> {
-  constructor(private readonly transaction: AdapterTransaction) {}
+  constructor(
+    private readonly transaction: AdapterTransaction,
+    private readonly turn?: Turn,
+  ) {}
 
   get(tx: Prisma.TransactionClient, name: string | symbol): unknown {
     switch (name) {
       case '$queryRaw':
-        return this.direct(tx, name, async (statement) => rowsOf(await asPrismaFails(this.transaction.queryRaw(statement))));
+        return this.direct(tx, name, async (statement) => rowsOf(await this.ask(() => this.transaction.queryRaw(statement))));
       case '$executeRaw':
-        return this.direct(tx, name, (statement) => asPrismaFails(this.transaction.executeRaw(statement)));
+        return this.direct(tx, name, (statement) => this.ask(() => this.transaction.executeRaw(statement)));
       default:
+        // A promise that is resolved with the client looks for `then`, which asks for nothing.
+        if (typeof name === 'string' && name !== 'then') this.turn?.refuse();
         return Reflect.get(tx, name) as unknown;
     }
+  }
+
+  private ask<T>(run: () => Promise<T>): Promise<T> {
+    return asPrismaFails(this.turn ? this.turn.ask(run) : run());
   }
 
   private direct(
@@ -110,6 +125,7 @@ class DirectRawSql implements ProxyHandler<Prisma.TransactionClient> {
   ): RawMethod {
     return (...given) => {
       const statement = statementOf(given);
+      if (!statement) this.turn?.refuse();
       return statement ? run(statement) : (tx[name] as RawMethod)(...given);
     };
   }

@@ -1,6 +1,7 @@
 import type { Transaction as AdapterTransaction } from '@prisma/driver-adapter-utils';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
+import { lineOfNow } from './line-up.js';
 import { sendTogether, type Statement } from './pipeline.js';
 import type { StatementNames } from './statement-names.js';
 
@@ -94,7 +95,7 @@ export class TransactionConnection {
       case 'ROLLBACK':
         return this.rollback();
       default:
-        return this.run(statement);
+        return (lineOfNow() ?? ((asked) => this.run(asked)))(statement);
     }
   }
 
@@ -135,10 +136,17 @@ export class TransactionConnection {
     this.client.release(error ?? this.broken);
   }
 
-  private async run(statement: Statement): Promise<pg.QueryResult> {
+  /** Sends statements in one message; answers their results. Where one fails, those behind it have not been run. */
+  async runAll(statements: readonly Statement[]): Promise<pg.QueryResult[]> {
     if (this.state === 'ended') throw new TransactionEndedError('the transaction has ended');
-    const results = await this.send([...this.first(), statement]);
-    return results.at(-1) as pg.QueryResult;
+    const first = this.first();
+    const results = await this.send([...first, ...statements]);
+    return results.slice(first.length);
+  }
+
+  private async run(statement: Statement): Promise<pg.QueryResult> {
+    const [result] = await this.runAll([statement]);
+    return result as pg.QueryResult;
   }
 
   /** What is to go ahead of anything else now. */

@@ -37,6 +37,7 @@ const letters = 'src/messaging/consumer/dead-letters.ts';
 const lowWater = 'src/messaging/lane/low-water.ts';
 const postgresQueue = 'src/messaging/transport/postgres/postgres.subscription.ts';
 const pipeline = 'src/database/pipeline.ts';
+const lineUp = 'src/database/line-up.ts';
 const transactionPool = 'src/database/transaction-pool.ts';
 
 /** @type {readonly Mutant[]} */
@@ -727,5 +728,33 @@ export const mutants = [
     ],
     run: { project: 'integration', files: 'catalogue', servers: ['postgres'] },
     caughtBy: /began before he asked/,
+  },
+  {
+    name: 'asks-again-too-late',
+    defect: 'a part of a transaction asks again behind a later part, whose change it then undoes',
+    edits: [{ file: lineUp, search: 'part < this.lastSent || this.ended', replace: 'this.ended' }],
+    run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
+    caughtBy: /asks again after a later one|effect of one after the other|no change is lost/,
+  },
+  {
+    name: 'statements-out-of-turn',
+    defect: 'statements of the parts of a transaction go in the order in which they were asked',
+    edits: [{ file: lineUp, search: '.sort((one, other) => one.part - other.part)', replace: '' }],
+    run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
+    caughtBy: /in their order/,
+  },
+  {
+    name: 'refusal-swallowed',
+    defect: 'a transaction is committed though one of its parts was refused, and has caught that',
+    edits: [{ file: lineUp, search: 'if (over instanceof OutOfTurnError) throw over;', replace: '' }],
+    run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
+    caughtBy: /asks again after a later one/,
+  },
+  {
+    name: 'events-out-of-turn',
+    defect: 'handlers that run side by side publish in the order in which they end',
+    edits: [{ file: 'src/messaging/outbox/outbox.ts', search: 'emitted.sort((one, other) => one.place - other.place);', replace: '' }],
+    run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
+    caughtBy: /their events keep the order of their work/,
   },
 ];

@@ -71,7 +71,7 @@ export async function attemptEvents(request: AttemptRequest, { database, inbox, 
     if (used) throw new Error(`${handler.name} called context.once twice for ${name}; put all its writes into one call`);
     used = true;
     try {
-      const result = await onceIn(eventIds, async (tx, mark) => {
+      const result = await onceIn({ handler, eventIds }, async (tx, mark) => {
         assertOpen();
         duplicate = false;
         mark(() => {

@@ -69,8 +69,9 @@ export interface EventConsumerOptions {
   /** Default HANDLER_TIMEOUT_MS. */
   timeoutMs?: number;
   /**
-   * `grouped`: what handlers of different keys do in `once` at the same time is committed together. Its price is that
-   * rows stay locked until the group is done; whether it gains depends on broker and load, so measure. Default `single`.
+   * `grouped`: what handlers of different keys do in `once` at the same time is committed together; where each asks one
+   * statement, by `$executeRaw` or `$queryRaw`, these share a round trip too. Its price is that rows stay locked until
+   * the group is done. Default `single`.
    */
   commit?: 'single' | 'grouped';
 }

@@ -66,7 +66,12 @@ export class MessageRunner {
   ) {
     this.executor = new KeyedExecutor(parts.settings.concurrency);
     this.single = singleOnce(parts.database, parts.inbox, consumer.group);
-    this.grouped = groupedOnce(parts.database, parts.inbox, consumer.group);
+    this.grouped = groupedOnce(parts.database, parts.inbox, consumer.group, ({ name }) =>
+      parts.logger.info(
+        { group: consumer.group, consumer: name },
+        'asks one statement after another: its events take turns in their groups',
+      ),
+    );
     if (consumer.takesBatches)
       this.batches = new KeyedBatches({
         most: MOST_IN_A_BATCH,

@@ -1,45 +1,47 @@
 import type { Database, Transaction } from '../../database/database.js';
-import { GroupCommit } from '../../database/group-commit.js';
+import { GroupedTransactions } from '../../database/grouped-transactions.js';
+import type { Handler } from './consumer-registry.js';
 import type { Inbox } from './inbox.js';
 
 /** Marks the events; where they are not all new it calls `refuse`, which throws, now or at the latest before the commit. */
 type Mark = (refuse: () => never) => void;
-type Work = (tx: Transaction, mark: Mark) => Promise<unknown>;
+
+/** What a handler wants done once for these events. */
+interface Attempted {
+  readonly handler: Handler;
+  readonly eventIds: readonly string[];
+}
 
 /** Runs work in a transaction in which events of one group can be marked as handled. */
-export type Once = <T>(eventIds: readonly string[], work: (tx: Transaction, mark: Mark) => Promise<T>) => Promise<T>;
-
-const MOST_IN_A_GROUP = 64;
-const GROUPS_AT_ONCE = 4;
+export type Once = <T>(attempted: Attempted, work: (tx: Transaction, mark: Mark) => Promise<T>) => Promise<T>;
 
 /** A transaction for each attempt. */
 export function singleOnce(database: Database, inbox: Inbox, group: string): Once {
-  return (eventIds, work) => database.transaction((tx) => work(tx, (refuse) => inbox.markAhead(tx, group, eventIds, refuse)));
+  return ({ eventIds }, work) => database.transaction((tx) => work(tx, (refuse) => inbox.markAhead(tx, group, eventIds, refuse)));
 }
 
 /**
- * Attempts that come to their transaction at the same time share it. Their work runs one after the other, so each
- * sees what it would see if the others had committed before it; one statement marks the events of all.
+ * Attempts of a handler that come to their transaction at the same time share it; one statement marks the events of all.
+ * `onTurns` is told of a handler that asks one statement after another.
  */
-export function groupedOnce(database: Database, inbox: Inbox, group: string): Once {
-  const commits = new GroupCommit<{ eventIds: readonly string[]; work: Work }, unknown>(database, {
-    most: MOST_IN_A_GROUP,
-    atOnce: GROUPS_AT_ONCE,
-    work: async (tx, members, begun) => {
-      const ids = members.flatMap(({ input }) => input.eventIds);
-      const marked = await inbox.markAll(tx, group, ids);
-      const results: (() => unknown)[] = [];
-      for (const member of members) {
-        begun(member);
-        const { eventIds, work } = member.input;
-        const mark: Mark = (refuse) => {
+export function groupedOnce(database: Database, inbox: Inbox, group: string, onTurns: (handler: Handler) => void): Once {
+  const grouped = new WeakMap<Handler, GroupedTransactions<readonly string[], ReadonlySet<string>>>();
+  const of = (handler: Handler): GroupedTransactions<readonly string[], ReadonlySet<string>> => {
+    const found = grouped.get(handler);
+    if (found) return found;
+    const made = new GroupedTransactions<readonly string[], ReadonlySet<string>>(database, {
+      first: (tx, eventIds) => inbox.markAll(tx, group, eventIds.flat()),
+      onTurns: () => onTurns(handler),
+    });
+    grouped.set(handler, made);
+    return made;
+  };
+  return ({ handler, eventIds }, work) =>
+    of(handler).run(
+      (tx, marked) =>
+        work(tx, (refuse) => {
           if (!eventIds.every((id) => marked.has(id))) refuse();
-        };
-        const value = await member.inContext(() => database.runIn(tx, () => work(tx, mark)));
-        results.push(() => value);
-      }
-      return results;
-    },
-  });
-  return (eventIds, work) => commits.run({ eventIds, work }) as ReturnType<typeof work>;
+        }),
+      eventIds,
+    );
 }

@@ -40,12 +40,18 @@ export interface OutboxRecord extends WireEvent {
   readonly key: string;
 }
 
+interface Emitted {
+  /** In the transaction: parts of one that are run side by side emit out of their order. */
+  readonly place: number;
+  readonly record: OutboxRecord;
+}
+
 /**
  * Where a module says what has happened: the event is published if and only if the transaction commits.
  */
 @Injectable()
 export class Outbox {
-  private readonly buffers = new WeakMap<Transaction, OutboxRecord[]>();
+  private readonly buffers = new WeakMap<Transaction, Emitted[]>();
 
   constructor(
     private readonly database: Database,
@@ -73,14 +79,15 @@ export class Outbox {
         `${record.type} for key ${record.key} has ${size} bytes; ${this.settings.brokerName} takes ${this.broker.maxMessageBytes}. Put the bulk elsewhere and a reference into the event.`,
       );
     }
-    let buffer = this.buffers.get(tx);
+    const { whole, place } = this.database.placeOf(tx);
+    let buffer = this.buffers.get(whole);
     if (!buffer) {
-      const records: OutboxRecord[] = (buffer = []);
-      this.buffers.set(tx, records);
-      this.database.beforeCommit(tx, () => this.flush(tx, records));
-      this.database.afterCommit(tx, () => this.notifications.notify(OUTBOX_SUBJECT));
+      const emitted: Emitted[] = (buffer = []);
+      this.buffers.set(whole, emitted);
+      this.database.beforeCommit(whole, () => this.flush(whole, emitted));
+      this.database.afterCommit(whole, () => this.notifications.notify(OUTBOX_SUBJECT));
     }
-    buffer.push(record);
+    buffer.push({ place, record });
   }
 
   /**
@@ -89,8 +96,9 @@ export class Outbox {
    * whether or not the business transaction had locked a row of its aggregate. The locks are the last that the
    * transaction waits for, and are taken in ascending order: they cannot be part of a deadlock.
    */
-  private flush(tx: Transaction, records: readonly OutboxRecord[]): Promise<void> {
-    const rows = records.map((record) => this.rowOf(record));
+  private flush(tx: Transaction, emitted: Emitted[]): Promise<void> {
+    emitted.sort((one, other) => one.place - other.place);
+    const rows = emitted.map(({ record }) => this.rowOf(record));
     const [only] = rows;
     if (only && rows.length === 1) {
       const { hash, values } = only;
