@@ -18,12 +18,18 @@ class LabelLimit {
   private readonly seen = new Map<string, Set<string | number>>();
 
   of<T extends string>(labels: Labels<T>): Labels<T> {
-    if (typeof labels !== 'object') return labels;
+    if (typeof labels !== 'object' || this.knowsAll(labels)) return labels;
     const pairs = Object.entries<string | number | undefined>(labels).map(([name, value]) => [
       name,
       this.known(name, value ?? '') ? value : 'other',
     ]);
     return Object.fromEntries(pairs) as LabelValues<T>;
+  }
+
+  /** Almost always, and then there is nothing to be made anew. */
+  private knowsAll(labels: Readonly<Record<string, string | number | undefined>>): boolean {
+    for (const name in labels) if (!this.seen.get(name)?.has(labels[name] ?? '')) return false;
+    return true;
   }
 
   private known(name: string, value: string | number): boolean {
