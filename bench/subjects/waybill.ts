@@ -1,8 +1,9 @@
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
-import { Database } from '../../src/database/database.js';
+import { Database, type Transaction } from '../../src/database/database.js';
 import { DatabaseModule } from '../../src/database/database.module.js';
+import { GroupedTransactions } from '../../src/database/grouped-transactions.js';
 import {
   MessagingLifecycle,
   MessagingModule,
@@ -76,7 +77,8 @@ async function rateOf(count: number, atOnce: number, work: (index: number) => Pr
   return (count / (performance.now() - start)) * 1000;
 }
 
-const insertOrder = (tx: Parameters<Parameters<Database['transaction']>[0]>[0], id: string): Promise<number> =>
+const grouped = new GroupedTransactions(database);
+const insertOrder = (tx: Transaction, id: string): Promise<number> =>
   tx.$executeRaw`
     WITH placed AS (INSERT INTO orders (id, customer_id, status, total, currency) VALUES (${id}::uuid, ${id}::uuid, 'pending', 1890, 'EUR') RETURNING id)
     INSERT INTO order_item (order_id, position, sku, quantity, unit_price) SELECT id, 1, 'coffee-1kg', 1, 1890 FROM placed`;
@@ -92,15 +94,16 @@ serve(
         await database.transaction((tx) => withCausation({ correlationid: id }, () => Promise.resolve(outbox.emit(tx, event))));
         return id;
       }),
-    /** Transactions a second that insert an order, alone and with an event. */
-    insert: ({ count, atOnce, withEvent }: { count: number; atOnce: number; withEvent: boolean }) =>
-      rateOf(count, atOnce, () =>
-        database.transaction(async (tx) => {
+    /** Transactions a second that insert an order, alone and with an event; by themselves or in groups. */
+    insert: ({ count, atOnce, withEvent, inGroups }: { count: number; atOnce: number; withEvent: boolean; inGroups: boolean }) =>
+      rateOf(count, atOnce, () => {
+        const place = async (tx: Transaction): Promise<void> => {
           const id = randomUUID();
           await insertOrder(tx, id);
           if (withEvent) outbox.emit(tx, Object.assign(new ThingHappened(), { thingId: id, n: 1, text: 'x'.repeat(200) }));
-        }),
-      ),
+        };
+        return inGroups ? grouped.run(place) : database.transaction(place);
+      }),
     /** What the null broker was given: how many, and how many of them out of their turn. */
     published: () => Promise.resolve(nullBroker.counts),
     /** Bytes of what is in use. */

@@ -23,6 +23,21 @@ export interface GroupedTransactionsOptions<In, Shared> {
  * committed before it. Works that ask one statement each, by `$queryRaw` or `$executeRaw`, run side by side, so that
  * their statements share a round trip too (`Database.sideBySide`). Where one turns out to need more, they take turns, one
  * after the other, from then on.
+ *
+ * ```ts
+ * private readonly rating: GroupedTransactions; // one for each kind of work
+ *
+ * constructor(database: Database, private readonly outbox: Outbox) {
+ *   this.rating = new GroupedTransactions(database);
+ * }
+ *
+ * async rate(productId: string, stars: number): Promise<void> {
+ *   await this.rating.run(async (tx) => {
+ *     await tx.$executeRaw`INSERT INTO rating (product_id, stars) VALUES (${productId}::uuid, ${stars})`;
+ *     this.outbox.emit(tx, ProductRated.of({ productId, stars }));
+ *   });
+ * }
+ * ```
  */
 export class GroupedTransactions<In = void, Shared = void> {
   private readonly commits: GroupCommit<Wanted<In, Shared>, unknown>;
