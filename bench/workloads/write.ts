@@ -14,6 +14,11 @@ const SECONDS = 8;
 /** Until V8 has compiled what is asked for all the time; in the first seconds a request costs twice as much. */
 const WARM_UP_SECONDS = 20;
 
+interface Server {
+  readonly subject: { readonly pid: number };
+  readonly port: number;
+}
+
 /** How orders are committed, and by how many instances of the application. */
 const WAYS = [
   ['POST /orders, group commit', true, 1],
@@ -42,17 +47,20 @@ export async function postOrders(bench: Bench, broker: BrokerName): Promise<void
       const shops: Shop[] = [];
       for (let n = 0; n < instances; n++)
         shops.push(await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) }));
-      await post(bench, stage, shops, name, 'orders', 'SELECT count(*) FROM outbox');
-      // The SQS emulator takes a few hundred a second: what was written in these seconds would take it minutes.
-      if (broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+      await postUntilPublished(bench, stage, shops, name);
     });
   for (const [name, mode] of OWN_MODULE)
     await bench.stage(broker, async (stage) => {
       const port = await freePort();
       const subject = await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http,relay', BENCH_MODE: mode });
-      await post(bench, stage, [{ subject, port }], name, 'orders', 'SELECT count(*) FROM outbox');
-      if (broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
+      await postUntilPublished(bench, stage, [{ subject, port }], name);
     });
+}
+
+async function postUntilPublished(bench: Bench, stage: Stage, servers: readonly Server[], name: string): Promise<void> {
+  await post(bench, stage, servers, name, 'orders', 'SELECT count(*) FROM outbox');
+  // The SQS emulator takes a few hundred a second: what was written in these seconds would take it minutes.
+  if (stage.broker !== 'sqs') await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
 }
 
 /** The same, the tutorial way. */
@@ -67,7 +75,7 @@ export async function postBaseline(bench: Bench, stage: Stage): Promise<void> {
 export async function post(
   bench: Bench,
   stage: Stage,
-  servers: readonly { readonly subject: { readonly pid: number }; readonly port: number }[],
+  servers: readonly Server[],
   name: string,
   orders: string,
   backlogSql: string,

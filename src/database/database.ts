@@ -6,7 +6,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
-import { LineUp } from './line-up.js';
+import { LineUp, type Turn } from './line-up.js';
 import { makeTransactionClientsLate, partOf, WatchedPrismaPg, withDirectRawSql } from './raw-statements.js';
 import { StatementNames } from './statement-names.js';
 import { TransactionPool, type Opening, type TransactionConnection } from './transaction-pool.js';
@@ -17,9 +17,14 @@ export type Transaction = Prisma.TransactionClient;
 /** Injection token of the connection string in force: DATABASE_URL, or the embedded server's. */
 export const DATABASE_URL = Symbol('DATABASE_URL');
 
-interface Hooks {
-  beforeCommit: (() => Promise<void>)[];
-  afterCommit: (() => void)[];
+/** What is known of a transaction. */
+interface Begun {
+  readonly opening: Opening;
+  readonly beforeCommit: (() => Promise<void>)[];
+  readonly afterCommit: (() => void)[];
+  partsSoFar: number;
+  /** Its work and its hooks are done: it is being committed, or has been. */
+  done: boolean;
 }
 
 /** Where something stands that is done in a transaction: what is of a lower place has the effect of having been done before. */
@@ -38,10 +43,8 @@ export class Database implements OnModuleDestroy {
   readonly prisma: PrismaClient;
   private readonly pool: TransactionPool;
   private readonly names: StatementNames;
-  private readonly openings = new WeakMap<Transaction, Opening>();
-  private readonly parts = new WeakMap<Transaction, Place>();
-  private readonly partsSoFar = new WeakMap<Transaction, number>();
-  private readonly hooks = new WeakMap<Transaction, Hooks>();
+  private readonly begun = new WeakMap<Transaction, Begun>();
+  private readonly parts = new WeakMap<Transaction, Place & { readonly turn: Turn }>();
   private readonly current = new AsyncLocalStorage<Transaction>();
   private readonly timeoutMs: number;
 
@@ -73,13 +76,12 @@ export class Database implements OnModuleDestroy {
         const result = await this.begin(opening, async (prismas) => {
           const { transaction } = opening;
           const tx = transaction ? withDirectRawSql(prismas, transaction) : prismas;
-          this.openings.set(tx, opening);
-          const hooks: Hooks = { beforeCommit: [], afterCommit: [] };
-          this.hooks.set(tx, hooks);
+          const begun: Begun = { opening, beforeCommit: [], afterCommit: [], partsSoFar: 0, done: false };
+          this.begun.set(tx, begun);
           const value = await this.runIn(tx, work);
-          for (const hook of hooks.beforeCommit) await hook();
-          this.hooks.delete(tx);
-          afterCommit = hooks.afterCommit;
+          for (const hook of begun.beforeCommit) await hook();
+          begun.done = true;
+          afterCommit = begun.afterCommit;
           return value;
         });
         for (const hook of afterCommit) hook();
@@ -117,7 +119,8 @@ export class Database implements OnModuleDestroy {
   }
 
   private connectionOf(tx: Transaction): TransactionConnection {
-    const connection = this.openings.get(tx)?.connection;
+    this.parts.get(tx)?.turn.refuse();
+    const { connection } = this.begunIn(tx).opening;
     if (!connection) throw new Error(NOT_OURS);
     return connection;
   }
@@ -131,15 +134,17 @@ export class Database implements OnModuleDestroy {
    */
   async sideBySide<T>(tx: Transaction, works: readonly ((part: Transaction) => Promise<T>)[]): Promise<T[]> {
     const connection = this.connectionOf(tx);
-    const { transaction } = this.openings.get(tx) as Opening;
+    const begun = this.underWayIn(tx);
+    const { transaction } = begun.opening;
     if (!transaction) throw new Error(NOT_OURS);
     const line = new LineUp((statements) => connection.runAll(statements));
-    const from = this.placeOf(tx).place;
-    this.partsSoFar.set(tx, from + works.length);
+    const from = begun.partsSoFar;
+    begun.partsSoFar += works.length;
     const outcomes = await Promise.allSettled(
       works.map(async (work, index) => {
-        const part = partOf(tx, transaction, line.turnOf(index));
-        this.parts.set(part, { whole: tx, place: from + index });
+        const turn = line.turnOf(index);
+        const part = partOf(tx, transaction, turn);
+        this.parts.set(part, { whole: tx, place: from + index, turn });
         return this.runIn(part, work);
       }),
     );
@@ -147,9 +152,10 @@ export class Database implements OnModuleDestroy {
     return outcomes.map((outcome) => (outcome as PromiseFulfilledResult<T>).value);
   }
 
-  /** Where stands what is done in the transaction, or the part of one, now. */
+  /** Where stands what is done now in a transaction that is under way, or in a part of one. */
   placeOf(tx: Transaction): Place {
-    return this.parts.get(tx) ?? { whole: tx, place: this.partsSoFar.get(tx) ?? 0 };
+    const { partsSoFar } = this.underWayIn(tx);
+    return this.parts.get(tx) ?? { whole: tx, place: partsSoFar };
   }
 
   /** Runs the work as a part of a transaction that is under way. */
@@ -179,18 +185,24 @@ export class Database implements OnModuleDestroy {
 
   /** Runs as the transaction's last statements; a rejection rolls it back. */
   beforeCommit(tx: Transaction, hook: () => Promise<void>): void {
-    this.hooksOf(tx).beforeCommit.push(hook);
+    this.underWayIn(tx).beforeCommit.push(hook);
   }
 
   /** Runs once the transaction has committed; must not throw. */
   afterCommit(tx: Transaction, hook: () => void): void {
-    this.hooksOf(tx).afterCommit.push(hook);
+    this.underWayIn(tx).afterCommit.push(hook);
   }
 
-  private hooksOf(tx: Transaction): Hooks {
-    const hooks = this.hooks.get(this.placeOf(tx).whole);
-    if (!hooks) throw new Error(NOT_OURS);
-    return hooks;
+  private underWayIn(tx: Transaction): Begun {
+    const begun = this.begunIn(tx);
+    if (begun.done) throw new Error(NOT_OURS);
+    return begun;
+  }
+
+  private begunIn(tx: Transaction): Begun {
+    const begun = this.begun.get(this.parts.get(tx)?.whole ?? tx);
+    if (!begun) throw new Error(NOT_OURS);
+    return begun;
   }
 
   async onModuleDestroy(): Promise<void> {

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
+import { afterThisTurn } from './after-this-turn.js';
 import { isDatabaseUnavailable, isRetryableConflict, isTransactionExpired } from './database-errors.js';
 import type { Database, Transaction } from './database.js';
-import { OutOfTurnError } from './line-up.js';
 
 /** What somebody wants done, and the context (request, causation) to do it in. */
 export interface Member<In> {
@@ -18,7 +18,7 @@ export interface GroupCommitOptions<In, Out> {
    * Does what the members want, in one transaction; answers for each how to get its result, which may throw where the
    * member has no part in what is committed. When it throws itself, all is rolled back: at the fault of the member
    * that it has called `begun` for last, if it has. As with `Database.transaction`, it may be run anew and must do nothing outside of `tx`.
-   * After an OutOfTurnError it is run anew for the same members, and must see to it that this comes to an end.
+   * After a GroupAgainError it is run anew for the same members, and must see to it that this comes to an end.
    */
   readonly work: (tx: Transaction, members: readonly Member<In>[], begun: (member: Member<In>) => void) => Promise<readonly (() => Out)[]>;
 }
@@ -26,6 +26,12 @@ export interface GroupCommitOptions<In, Out> {
 interface Waiting<In, Out> extends Member<In> {
   readonly resolve: (value: Out) => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** Thrown by the work of a group that is to be rolled back and done anew, in another way, for the same members. */
+export class GroupAgainError extends Error {
+  readonly code = 'DATABASE.GROUP_AGAIN';
+  override readonly name = 'GroupAgainError';
 }
 
 /** Groups that fail one member after the other are given up after so many; the rest go alone. */
@@ -45,8 +51,9 @@ const CAUTIOUS_MS = 10_000;
 export class GroupCommit<In, Out> {
   private waiting: Waiting<In, Out>[] = [];
   private underWay = 0;
-  private scheduled = false;
   private cautiousUntil = 0;
+  /** What comes together goes together, instead of the first alone and the rest behind it. */
+  private readonly soon = afterThisTurn(() => this.next());
 
   constructor(
     private readonly database: Pick<Database, 'transaction'>,
@@ -59,16 +66,6 @@ export class GroupCommit<In, Out> {
       const context = new AsyncResource('GroupCommit');
       this.waiting.push({ input, inContext: (work) => context.runInAsyncScope(work), resolve, reject });
       this.soon();
-    });
-  }
-
-  /** After everything of this turn: what comes together goes together, instead of the first alone and the rest behind it. */
-  private soon(): void {
-    if (this.scheduled || this.waiting.length === 0) return;
-    this.scheduled = true;
-    setImmediate(() => {
-      this.scheduled = false;
-      this.next();
     });
   }
 
@@ -99,7 +96,7 @@ export class GroupCommit<In, Out> {
       );
       members.forEach((member, index) => settle(member, results[index]));
     } catch (error) {
-      if (error instanceof OutOfTurnError) return this.commit(members, regroupings);
+      if (error instanceof GroupAgainError) return this.commit(members, regroupings);
       // Where the connection was lost, the group may have been committed: to run it again could do everything twice.
       const mayBeCommitted = isDatabaseUnavailable(error) || isTransactionExpired(error);
       if (members.length === 1 || mayBeCommitted) return members.forEach(({ reject }) => reject(error));

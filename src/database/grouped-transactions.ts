@@ -1,5 +1,5 @@
 import type { Database, Transaction } from './database.js';
-import { GroupCommit, type Member } from './group-commit.js';
+import { GroupAgainError, GroupCommit, type Member } from './group-commit.js';
 import { OutOfTurnError, PartFailedError } from './line-up.js';
 
 const MOST_IN_A_GROUP = 64;
@@ -62,10 +62,10 @@ export class GroupedTransactions<In = void, Shared = void> {
     return this.commits.run({ input, work }) as Promise<T>;
   }
 
-  private async runAll<M extends Member<Wanted<In, Shared>>>(
+  private async runAll(
     tx: Transaction,
-    members: readonly M[],
-    begun: (member: M) => void,
+    members: readonly Member<Wanted<In, Shared>>[],
+    begun: (member: Member<Wanted<In, Shared>>) => void,
   ): Promise<(() => unknown)[]> {
     const inputs = members.map(({ input }) => input.input);
     const shared = (await this.options.first?.(tx, inputs)) as Shared;
@@ -74,13 +74,8 @@ export class GroupedTransactions<In = void, Shared = void> {
         (part: Transaction): Promise<unknown> =>
           inContext(() => this.database.runIn(part, () => work(part, shared))),
     );
-    const results: unknown[] = [];
-    if (members.length > 1 && !this.takeTurns) results.push(...(await this.sideBySide(tx, works, (part) => begun(members[part] as M))));
-    else
-      for (const [index, work] of works.entries()) {
-        begun(members[index] as M);
-        results.push(await work(tx));
-      }
+    const begin = (index: number): void => begun(members[index] as (typeof members)[number]);
+    const results = members.length > 1 && !this.takeTurns ? await this.sideBySide(tx, works, begin) : await inTurns(tx, works, begin);
     return results.map((result) => () => result);
   }
 
@@ -96,11 +91,24 @@ export class GroupedTransactions<In = void, Shared = void> {
         atFault(error.part);
         throw error.cause;
       }
-      if (error instanceof OutOfTurnError && !this.takeTurns) {
-        this.takeTurns = true;
-        this.options.onTurns?.();
-      }
-      throw error;
+      if (!(error instanceof OutOfTurnError)) throw error;
+      // From now on no group comes here: the one that begins anew comes to an end.
+      if (!this.takeTurns) this.options.onTurns?.();
+      this.takeTurns = true;
+      throw new GroupAgainError('a work asked more than one statement', { cause: error });
     }
   }
+}
+
+async function inTurns(
+  tx: Transaction,
+  works: readonly ((tx: Transaction) => Promise<unknown>)[],
+  begin: (index: number) => void,
+): Promise<unknown[]> {
+  const results: unknown[] = [];
+  for (const [index, work] of works.entries()) {
+    begin(index);
+    results.push(await work(tx));
+  }
+  return results;
 }

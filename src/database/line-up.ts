@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
+import { afterThisTurn } from './after-this-turn.js';
 import type { Statement } from './pipeline.js';
 
 /** A part of a transaction asked for something that cannot be asked side by side with other parts. The transaction is to be rolled back. */
@@ -10,8 +11,9 @@ export class OutOfTurnError extends Error {
   constructor(
     /** Which part, from 0. */
     readonly part: number,
+    message = `part ${part} of the transaction must have its turn by itself`,
   ) {
-    super(`part ${part} of the transaction must have its turn by itself`);
+    super(message);
   }
 }
 
@@ -33,6 +35,8 @@ export class PartFailedError extends Error {
 export interface Turn {
   /** Runs what sends one statement to the connection of the transaction. */
   ask<T>(run: () => Promise<T>): Promise<T>;
+  /** Until the parts are done; a statement that fails before that fails the transaction, whoever waits for it. */
+  readonly open: boolean;
   /** @throws OutOfTurnError */
   refuse(): never;
 }
@@ -62,8 +66,9 @@ interface Asked {
  */
 export class LineUp {
   private waiting: Asked[] = [];
-  private scheduled = false;
   private sending: Promise<void> = Promise.resolve();
+  /** Parts that begin together have asked by then. */
+  private readonly soon = afterThisTurn(() => this.sendNext());
   private lastSent = -1;
   private ended = false;
   /** Why nothing more can be asked. */
@@ -76,7 +81,14 @@ export class LineUp {
 
   turnOf(part: number): Turn {
     const ask: Ask = (statement) => this.ask(part, statement);
-    return { ask: (run) => asking.run(ask, run), refuse: () => this.refuse(part) };
+    const isOpen = (): boolean => !this.ended;
+    return {
+      ask: (run) => asking.run(ask, run),
+      refuse: () => this.refuse(part),
+      get open() {
+        return isOpen();
+      },
+    };
   }
 
   /**
@@ -100,7 +112,7 @@ export class LineUp {
 
   private async ask(part: number, statement: Statement): Promise<pg.QueryResult> {
     if (this.over) throw this.over;
-    if (part < this.lastSent || this.ended) this.refuse(part);
+    if (this.ended || part < this.lastSent) this.refuse(part);
     return new Promise((resolve, reject) => {
       this.waiting.push({ part, statement, resolve, reject });
       this.soon();
@@ -108,19 +120,9 @@ export class LineUp {
   }
 
   private refuse(part: number): never {
-    this.over ??= new OutOfTurnError(part);
+    this.over ??= new OutOfTurnError(part, this.ended ? 'the transaction of which this was a part has ended' : undefined);
     for (const { reject } of this.waiting.splice(0)) reject(this.over);
     throw this.over;
-  }
-
-  /** After everything of this turn of the event loop: parts that begin together have asked by then. */
-  private soon(): void {
-    if (this.scheduled) return;
-    this.scheduled = true;
-    setImmediate(() => {
-      this.scheduled = false;
-      this.sendNext();
-    });
   }
 
   private sendNext(): void {

@@ -125,8 +125,14 @@ class DirectRawSql implements ProxyHandler<Prisma.TransactionClient> {
   ): RawMethod {
     return (...given) => {
       const statement = statementOf(given);
-      if (!statement) this.turn?.refuse();
-      return statement ? run(statement) : (tx[name] as RawMethod)(...given);
+      if (!statement) {
+        this.turn?.refuse();
+        return (tx[name] as RawMethod)(...given);
+      }
+      const running = run(statement);
+      // It can fail for another part's fault, before this one waits for it. The line keeps the failure, and ends the transaction with it.
+      if (this.turn?.open) running.catch(() => undefined);
+      return running;
     };
   }
 }

@@ -94,8 +94,10 @@ export class TransactionConnection {
         return this.commit();
       case 'ROLLBACK':
         return this.rollback();
-      default:
-        return (lineOfNow() ?? ((asked) => this.run(asked)))(statement);
+      default: {
+        const ask = lineOfNow();
+        return ask ? ask(statement) : this.run(statement);
+      }
     }
   }
 

@@ -124,6 +124,7 @@ describe('parts of a transaction, side by side', () => {
   const notInLine: readonly (readonly [string, (part: Transaction) => unknown])[] = [
     ['a model of Prisma', (part) => part.order],
     ['text as SQL', (part) => Reflect.get(part, '$queryRawUnsafe') as unknown],
+    ['a statement past Prisma', (part) => database.query(part, 'SELECT 1', [])],
     ['a value that is not plain', (part) => part.$executeRaw`UPDATE counter SET n = ${new Prisma.Decimal(5)}`],
   ];
   it.each(notInLine)('have no turn for %s', async (_, ask) => {
@@ -200,6 +201,40 @@ describe('parts of a transaction, side by side', () => {
     const changed = await Promise.all(range(20).map(() => grouped.run(readThenWrite)));
     expect(changed).toEqual(range(20).map((index) => index + 1));
     expect(turns).toEqual(['turns']);
+  });
+
+  it('harm nobody else by holding on to the client of a part that is over', async () => {
+    const grouped = new GroupedTransactions(database);
+    let kept: Transaction | undefined;
+    for (const row of [0, 1]) {
+      const outcomes = await Promise.allSettled(
+        range(8).map((index) =>
+          grouped.run((tx) => {
+            if (index === 3) kept ??= tx;
+            return add(index === 3 ? (kept as Transaction) : tx, row);
+          }),
+        ),
+      );
+      const refused = outcomes.flatMap((outcome, index) =>
+        outcome.status === 'rejected' ? [[index, (outcome.reason as Error).message]] : [],
+      );
+      expect(refused).toEqual(row === 0 ? [] : [[3, 'the transaction of which this was a part has ended']]);
+    }
+    expect(await counters()).toEqual([8, 7, 0]);
+  });
+
+  it('need not wait for their answer while another fails: Jest, as the application, ends at a rejection that nobody has handled', async () => {
+    let failures = 0;
+    const failed = sideBySide<unknown>(
+      async (part) => {
+        void part.$executeRaw`UPDATE counter SET n = n + 1`;
+        await eventually(() => expect(failures).toBe(1));
+        throw new Error('something else has failed too');
+      },
+      (part) => add(part, 0, 5000).finally(() => failures++),
+    );
+    await expect(failed).rejects.toMatchObject({ name: PartFailedError.name, part: 1 });
+    expect(await counters()).toEqual([0, 0, 0]);
   });
 
   it('have the effect of one after the other, or none', async () => {
@@ -297,6 +332,25 @@ describe('handlers whose commits are grouped', () => {
     expect(most).toBeGreaterThan(4); // as many groups as there are at once have one under way each where they take turns
     const rows = await world.database.query<{ payload: string }>('SELECT payload FROM outbox ORDER BY lane, id');
     expect(rows.map(({ payload }) => (JSON.parse(payload) as CountReached).n)).toEqual(range(EVENTS).map((index) => index + 1));
+  });
+
+  it('lose no event that a hook emits before the commit, and take none after it', async () => {
+    const instance = await world.start([{ group: 'one', handle: () => Promise.resolve() }], { roles: ['http'] });
+    const { database, outbox } = instance;
+    const event = (n: number): CountReached => Object.assign(new CountReached(), { counterId: randomUUID(), n });
+    const kept: Transaction[] = [];
+    await database.transaction(async (tx) => {
+      outbox.emit(tx, event(1));
+      database.beforeCommit(tx, () => Promise.resolve(outbox.emit(tx, event(3))));
+      await database.sideBySide(tx, [
+        (part) => Promise.resolve(void kept.push(part)),
+        (part) => Promise.resolve(outbox.emit(part, event(2))),
+      ]);
+      kept.push(tx);
+    });
+    for (const tx of kept) expect(() => outbox.emit(tx, event(4))).toThrow('has ended already');
+    const rows = await world.database.query<{ payload: string }>('SELECT payload FROM outbox ORDER BY id');
+    expect(rows.map(({ payload }) => (JSON.parse(payload) as CountReached).n)).toEqual([1, 2, 3]);
   });
 
   it('take turns where one asks again, so that no change is lost', async () => {

@@ -732,7 +732,7 @@ export const mutants = [
   {
     name: 'asks-again-too-late',
     defect: 'a part of a transaction asks again behind a later part, whose change it then undoes',
-    edits: [{ file: lineUp, search: 'part < this.lastSent || this.ended', replace: 'this.ended' }],
+    edits: [{ file: lineUp, search: 'this.ended || part < this.lastSent', replace: 'this.ended' }],
     run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
     caughtBy: /asks again after a later one|effect of one after the other|no change is lost/,
   },

@@ -358,10 +358,8 @@ export class ModelServer {
         },
       },
       names: { failedBy: () => false },
-      openings: new WeakMap(),
+      begun: new WeakMap(),
       parts: new WeakMap(),
-      partsSoFar: new WeakMap(),
-      hooks: new WeakMap(),
       current: new AsyncLocalStorage(),
       timeoutMs: transactionTimeoutMs,
     }) as Database;

@@ -1,3 +1,5 @@
+import { afterThisTurn } from '../../database/after-this-turn.js';
+
 /**
  * Gathers items into batches of one kind, in the order in which they came: those of a key stay in order, in one batch
  * or in one batch after the other, never in two at once. Nobody waits for a batch to be full.
@@ -7,7 +9,8 @@ export class KeyedBatches<T extends { readonly key: string }> {
   /** How many of a key's items are being worked on. */
   private readonly busy = new Map<string, number>();
   private underWay = 0;
-  private scheduled = false;
+  /** What comes together goes together. */
+  private readonly soon = afterThisTurn(() => this.next());
 
   constructor(
     private readonly options: {
@@ -23,16 +26,6 @@ export class KeyedBatches<T extends { readonly key: string }> {
   add(item: T): void {
     this.waiting.push(item);
     this.soon();
-  }
-
-  /** After everything of this turn: what comes together goes together. */
-  private soon(): void {
-    if (this.scheduled) return;
-    this.scheduled = true;
-    setImmediate(() => {
-      this.scheduled = false;
-      this.next();
-    });
   }
 
   private next(): void {

@@ -69,7 +69,7 @@ export class MessageRunner {
     this.grouped = groupedOnce(parts.database, parts.inbox, consumer.group, ({ name }) =>
       parts.logger.info(
         { group: consumer.group, consumer: name },
-        'asks one statement after another: its events take turns in their groups',
+        'asks more than one statement of raw SQL in its transaction: its events take turns in their groups',
       ),
     );
     if (consumer.takesBatches)

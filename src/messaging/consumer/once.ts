@@ -26,7 +26,7 @@ export function singleOnce(database: Database, inbox: Inbox, group: string): Onc
  */
 export function groupedOnce(database: Database, inbox: Inbox, group: string, onTurns: (handler: Handler) => void): Once {
   const grouped = new WeakMap<Handler, GroupedTransactions<readonly string[], ReadonlySet<string>>>();
-  const of = (handler: Handler): GroupedTransactions<readonly string[], ReadonlySet<string>> => {
+  const transactionsOf = (handler: Handler): GroupedTransactions<readonly string[], ReadonlySet<string>> => {
     const found = grouped.get(handler);
     if (found) return found;
     const made = new GroupedTransactions<readonly string[], ReadonlySet<string>>(database, {
@@ -37,7 +37,7 @@ export function groupedOnce(database: Database, inbox: Inbox, group: string, onT
     return made;
   };
   return ({ handler, eventIds }, work) =>
-    of(handler).run(
+    transactionsOf(handler).run(
       (tx, marked) =>
         work(tx, (refuse) => {
           if (!eventIds.every((id) => marked.has(id))) refuse();

@@ -97,6 +97,7 @@ export class Outbox {
    * transaction waits for, and are taken in ascending order: they cannot be part of a deadlock.
    */
   private flush(tx: Transaction, emitted: Emitted[]): Promise<void> {
+    this.buffers.delete(tx); // a hook that emits after this one has a flush of its own
     emitted.sort((one, other) => one.place - other.place);
     const rows = emitted.map(({ record }) => this.rowOf(record));
     const [only] = rows;
