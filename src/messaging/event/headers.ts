@@ -6,10 +6,11 @@ export function headersIn(text: string): Record<string, string> | undefined {
   } catch {
     return undefined; // which is this function's word for it
   }
-  const isHeaders =
-    typeof parsed === 'object' &&
-    parsed !== null &&
-    !Array.isArray(parsed) &&
-    Object.values(parsed).every((value) => typeof value === 'string');
-  return isHeaders ? (parsed as Record<string, string>) : undefined;
+  return isHeaders(parsed) ? parsed : undefined;
+}
+
+function isHeaders(parsed: unknown): parsed is Record<string, string> {
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return false;
+  for (const name in parsed) if (typeof (parsed as Record<string, unknown>)[name] !== 'string') return false; // what JSON made inherits no member
+  return true;
 }

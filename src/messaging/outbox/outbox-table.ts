@@ -7,7 +7,6 @@ import type { OutgoingMessage } from '../transport/broker-adapter.js';
 export interface OutboxRow extends OutgoingMessage {
   readonly lane: number;
   readonly id: string;
-  readonly createdAt: Date;
   /** Why it can never be published, if so: it was not written by the outbox. */
   readonly fault?: string;
 }
@@ -21,7 +20,6 @@ interface RawRow {
   key: string;
   headers: string;
   payload: string;
-  created_at: Date;
 }
 
 /** Names a key of a topic in the lists of held keys. Topics hold no colon. */
@@ -66,8 +64,9 @@ export class OutboxTable {
   ): Promise<OutboxRow[]> {
     const perLane = Math.ceil(limit / lanes.length);
     const rows = await this.database.query<RawRow>(
-      'SELECT * FROM outbox_head($1::smallint[], $2::bigint[], $3::int, $4::bigint[], $5::text[])',
-      [lanes, lows, perLane, inHand, held],
+      `SELECT lane, id, event_id, topic, type, key, headers, payload
+       FROM outbox_head($1::smallint[], $2::bigint[], $3::int, $4::bigint[], $5::text[])`,
+      [lanes, lows, perLane, arrayOf(inHand), held],
     );
     return rows.map((row) => ({
       lane: row.lane,
@@ -78,7 +77,6 @@ export class OutboxTable {
       key: row.key,
       ...headersOf(row.headers),
       payload: Buffer.from(row.payload, 'utf8'),
-      createdAt: row.created_at,
     }));
   }
 
@@ -91,7 +89,7 @@ export class OutboxTable {
     const deleted = await this.database.query(
       `DELETE FROM outbox USING unnest($1::smallint[], $2::bigint[]) AS done(lane, id) WHERE outbox.lane = done.lane AND outbox.id = done.id
        ${groups === undefined ? '' : `AND $3 = (SELECT coalesce(string_agg(seq::text, ',' ORDER BY seq), '') FROM declared_subscription)`} RETURNING 1 AS one`,
-      [rows.map(({ lane }) => lane), rows.map(({ id }) => id), ...(groups === undefined ? [] : [groups])],
+      [arrayOf(rows.map(({ lane }) => lane)), arrayOf(rows.map(({ id }) => id)), ...(groups === undefined ? [] : [groups])],
     );
     return groups === undefined || deleted.length > 0;
   }
@@ -105,9 +103,8 @@ export class OutboxTable {
       key: string;
       type: string;
       event_id: string;
-      created_at: Date;
     }>(
-      `SELECT lane, id, topic, key, type, event_id, created_at FROM outbox
+      `SELECT lane, id, topic, key, type, event_id FROM outbox
        WHERE lane = ANY($1::smallint[]) AND topic <> ALL($2::text[]) AND (topic || ':' || key) <> ALL($3::text[]) ORDER BY id LIMIT 100`,
       [lanes, topics, held],
     );
@@ -120,7 +117,6 @@ export class OutboxTable {
       key: row.key,
       headers: {},
       payload: Buffer.alloc(0),
-      createdAt: row.created_at,
     }));
   }
 
@@ -188,6 +184,11 @@ export class OutboxTable {
     );
     return moved.length;
   }
+}
+
+/** An array of numbers as PostgreSQL reads it. pg would look into each for what has to be escaped. */
+function arrayOf(numbers: readonly (string | number)[]): string {
+  return `{${numbers.join(',')}}`;
 }
 
 function headersOf(text: string): { headers: Record<string, string>; fault?: string } {

@@ -209,7 +209,7 @@ export class Relay {
         this.lowWater.pass(done.length);
         deleting.catch(() => undefined); // awaited below or in the next round; this only marks it as handled
         deletingRows = done;
-        await this.release(done.map(heldKeyOf));
+        if (this.holds.size > 0) await this.release(done.map(heldKeyOf));
         for (const { row, error } of refused) await this.refuse(row, error);
         const ahead: { value?: OutboxRow[]; error?: Error } = await next;
         if (trouble) throw trouble;
@@ -217,11 +217,10 @@ export class Relay {
         if (this.stopping) break;
         // A key of which a row was left behind, held, parked or skipped over is read anew from its head: what was read ahead leaves that row out.
         const stopped = stoppedKeys(rows, done);
-        rows = (ahead.value ?? []).filter((row) => {
-          const key = heldKeyOf(row);
-          return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);
-        });
-        left ||= stopped.size > 0 || rows.length < (ahead.value?.length ?? 0);
+        const found = ahead.value ?? [];
+        const sets = [stopped, this.holds, this.parked].filter(({ size }) => size > 0);
+        rows = sets.length === 0 ? found : found.filter((row) => sets.every((keys) => !keys.has(heldKeyOf(row))));
+        left ||= stopped.size > 0 || rows.length < found.length;
       }
     } finally {
       await deleting;
@@ -251,7 +250,7 @@ export class Relay {
     const declared: OutboxRow[] = [];
     const failed = new Set<string>();
     for (const row of rows) {
-      if (failed.has(heldKeyOf(row))) continue;
+      if (failed.size > 0 && failed.has(heldKeyOf(row))) continue;
       const error = this.topics.includes(row.topic) ? faultOf(row) : this.undeclared(row);
       if (!error) declared.push(row);
       else {
@@ -266,18 +265,18 @@ export class Relay {
     let trouble: Error | undefined;
     declared.forEach((row, index) => {
       const error = outcomes[index];
-      const key = heldKeyOf(row);
       if (!error) {
         done.push(row);
         return;
       }
+      const key = heldKeyOf(row);
       if (!(error instanceof MessageRejectedError)) {
         trouble ??= error;
         this.metrics.publishFailures.inc({ kind: 'transport' });
       } else if (!failed.has(key)) refused.push({ row, error });
       failed.add(key);
     });
-    for (const row of done) this.metrics.published.inc({ topic: row.topic });
+    for (const [topic, count] of countsOf(done)) this.metrics.published.inc({ topic }, count);
     return { done, refused, trouble };
   }
 
@@ -319,7 +318,6 @@ export class Relay {
 
   /** A row of each of these keys is through. */
   private async release(keys: readonly string[]): Promise<void> {
-    if (this.holds.size === 0) return;
     for (const key of new Set(keys)) if (this.holds.has(key)) await this.unhold(key);
   }
 
@@ -389,7 +387,14 @@ function policyOf(type: string): PublishFailurePolicy {
   return eventClass ? definitionOf(eventClass).onPublishFailure : 'halt';
 }
 
+function countsOf(rows: readonly OutboxRow[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { topic } of rows) counts.set(topic, (counts.get(topic) ?? 0) + 1);
+  return counts;
+}
+
 function stoppedKeys(rows: readonly OutboxRow[], done: readonly OutboxRow[]): Set<string> {
+  if (done.length === rows.length) return new Set();
   const through = new Set(done);
   return new Set(rows.filter((row) => !through.has(row)).map(heldKeyOf));
 }

@@ -907,11 +907,18 @@ function plain(value: unknown): unknown {
 
 function convert(value: unknown, type: string): unknown {
   if (value === null || value === undefined) return null;
-  if (type.endsWith('[]')) return (value as unknown[]).map((element) => convert(element, type.slice(0, -2)));
+  if (type.endsWith('[]')) return elementsOf(value).map((element) => convert(element, type.slice(0, -2)));
   if (INTEGERS.has(type)) return typeof value === 'number' ? Math.round(value) : Number(value);
   if (type === 'timestamptz')
     return value instanceof Date ? value.getTime() : typeof value === 'string' ? Date.parse(value) : Number(value);
   if (type === 'bytea') return Buffer.isBuffer(value) ? value : Buffer.from(value as Uint8Array);
   if (type === 'text') return String(value);
   return plain(value);
+}
+
+/** A list, or an array of numbers written as PostgreSQL reads it. */
+function elementsOf(value: unknown): readonly unknown[] {
+  if (typeof value !== 'string') return value as readonly unknown[];
+  if (!/^\{[\d,-]*\}$/.test(value)) throw new Error(`the model reads no array from ${value}`);
+  return value === '{}' ? [] : value.slice(1, -1).split(',');
 }
