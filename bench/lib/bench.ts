@@ -207,7 +207,7 @@ export async function fillOutbox(database: FreshDatabase, keys: readonly string[
           rows.map(({ envelope }) => envelope.id),
           rows.map(({ key }) => key),
           rows.map(({ headers }) => JSON.stringify(headers)),
-          rows.map(({ payload }) => payload.toString('utf8')),
+          rows.map(({ payload }) => payload),
         ],
       );
     }

@@ -35,6 +35,12 @@ class OrderPlaced {
   @IsString() paymentToken!: string;
 }
 
+interface Placed {
+  readonly id: string;
+  readonly status: string;
+  readonly total: number;
+}
+
 const PRICE = 1890;
 
 @Injectable()
@@ -48,7 +54,7 @@ class Orders {
     this.grouped = new GroupedTransactions(database);
   }
 
-  async place({ customerId, items, paymentToken }: PlaceOrder): Promise<{ id: string; status: string; total: number }> {
+  async place({ customerId, items, paymentToken }: PlaceOrder, withEvent: boolean): Promise<Placed> {
     const id = randomUUIDv7();
     const total = items.reduce((sum, { quantity }) => sum + quantity * PRICE, 0);
     await this.commit(async (tx) => {
@@ -61,7 +67,7 @@ class Orders {
         SELECT placed.id, position, sku, quantity, ${PRICE}
         FROM placed, unnest(${items.map(({ sku }) => sku)}::text[], ${items.map(({ quantity }) => quantity)}::int[])
           WITH ORDINALITY AS item(sku, quantity, position)`;
-      this.outbox.emit(tx, Object.assign(new OrderPlaced(), { orderId: id, customerId, items, total, paymentToken }));
+      if (withEvent) this.outbox.emit(tx, Object.assign(new OrderPlaced(), { orderId: id, customerId, items, total, paymentToken }));
     });
     return { id, status: 'pending', total };
   }
@@ -77,8 +83,15 @@ class OrdersController {
 
   @Post()
   @HttpCode(202)
-  place(@Body() body: PlaceOrder): Promise<{ id: string; status: string; total: number }> {
-    return this.orders.place(body);
+  place(@Body() body: PlaceOrder): Promise<Placed> {
+    return this.orders.place(body, true);
+  }
+
+  /** The same without an event: what the outbox costs is the difference. */
+  @Post('unannounced')
+  @HttpCode(202)
+  placeUnannounced(@Body() body: PlaceOrder): Promise<Placed> {
+    return this.orders.place(body, false);
   }
 }
 

@@ -19,6 +19,10 @@ interface Server {
   readonly port: number;
 }
 
+/** The body of a request. */
+const order = (): string =>
+  JSON.stringify({ customerId: randomUUID(), items: [{ sku: 'coffee-1kg', quantity: 1 }], paymentToken: 'tok_ok' });
+
 /** How orders are committed, and by how many instances of the application. */
 const WAYS = [
   ['POST /orders, group commit', true, 1],
@@ -37,7 +41,7 @@ export async function write(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) await postOrders(bench, broker);
   await bench.stage('kafka', (stage) => postBaseline(bench, stage));
   await bench.stage('postgres', async (stage) => limit(bench, stage));
-  await bench.stage('postgres', async (stage) => outboxCost(bench, stage));
+  await outboxCost(bench);
 }
 
 /** Each of the ways to commit, and a module of one's own. */
@@ -80,18 +84,16 @@ export async function post(
   orders: string,
   backlogSql: string,
 ): Promise<void> {
-  const body = (): string =>
-    JSON.stringify({ customerId: randomUUID(), items: [{ sku: 'coffee-1kg', quantity: 1 }], paymentToken: 'tok_ok' });
   const count = async (sql: string): Promise<number> => Number((await stage.database.query<{ count: string }>(sql))[0]?.count);
   const backlog = (): Promise<number> => count(backlogSql);
   const ports = servers.map(({ port }) => port);
-  await postFor(ports, '/orders', CONNECTIONS, WARM_UP_SECONDS, body);
+  await postFor(ports, '/orders', CONNECTIONS, WARM_UP_SECONDS, order);
   const before = { orders: await count(`SELECT count(*) FROM ${orders}`), backlog: await backlog() };
   let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
   const cost = await stage.cost(
     servers.map(({ subject }) => subject),
     async () => {
-      load = await postFor(ports, '/orders', CONNECTIONS, SECONDS, body);
+      load = await postFor(ports, '/orders', CONNECTIONS, SECONDS, order);
     },
   );
   const left = (await backlog()) - before.backlog;
@@ -157,32 +159,53 @@ async function limit(bench: Bench, stage: Stage): Promise<void> {
   });
 }
 
-/** The same transaction with and without an event, inside the process, in turns so that the machine's moods reach both. */
-async function outboxCost(bench: Bench, stage: Stage): Promise<void> {
-  const subject = await stage.start('subjects/waybill.ts', { BENCH_NULL_BROKER: '1', ROLES: 'http' });
-  for (const [name, inGroups] of [
-    ['what the event costs a transaction', false],
-    ['what the event costs one of a group', true],
-  ] as const) {
-    const rates: { alone: number[]; withEvent: number[] } = { alone: [], withEvent: [] };
-    for (let round = 0; round < 6; round++) {
-      for (const [kind, withEvent] of [
-        ['alone', false],
-        ['withEvent', true],
-      ] as const) {
-        const rate = await subject.call<number>('insert', { count: inGroups ? 6000 : 1500, atOnce: 64, withEvent, inGroups });
-        if (round > 1) rates[kind].push(rate);
-      }
-    }
-    const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-    const [alone, withEvent] = [mean(rates.alone), mean(rates.withEvent)];
-    bench.add({
-      workload: WORKLOAD,
-      name,
-      broker: 'none',
-      value: (1 - withEvent / alone) * 100,
-      unit: '%',
-      note: `${Math.round(alone)}/s alone, ${Math.round(withEvent)}/s with an event`,
+/** The same work with and without an event, inside the process and over HTTP. */
+async function outboxCost(bench: Bench): Promise<void> {
+  await bench.stage('postgres', async (stage) => {
+    const subject = await stage.start('subjects/waybill.ts', { BENCH_NULL_BROKER: '1', ROLES: 'http' });
+    for (const [name, inGroups] of [
+      ['what the event costs a transaction', false],
+      ['what the event costs one of a group', true],
+    ] as const)
+      await difference(bench, name, (withEvent) =>
+        subject.call<number>('insert', { count: inGroups ? 6000 : 1500, atOnce: CONNECTIONS, withEvent, inGroups }),
+      );
+  });
+  for (const [name, mode] of [
+    ['what the event costs a request, a transaction each', 'single'],
+    ['what the event costs a request, commits grouped', 'grouped'],
+  ] as const)
+    await bench.stage('postgres', async (stage) => {
+      const port = await freePort();
+      await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http', BENCH_MODE: mode });
+      await postFor([port], '/orders', CONNECTIONS, WARM_UP_SECONDS, order);
+      await difference(bench, name, async (withEvent) => {
+        const load = await postFor([port], withEvent ? '/orders' : '/orders/unannounced', CONNECTIONS, SECONDS / 4, order);
+        return load.perSecond;
+      });
     });
+}
+
+/** In turns, so that the machine's moods reach both. */
+async function difference(bench: Bench, name: string, rateOf: (withEvent: boolean) => Promise<number>): Promise<void> {
+  const rates: { alone: number[]; withEvent: number[] } = { alone: [], withEvent: [] };
+  for (let round = 0; round < 6; round++) {
+    for (const [kind, withEvent] of [
+      ['alone', false],
+      ['withEvent', true],
+    ] as const) {
+      const rate = await rateOf(withEvent);
+      if (round > 1) rates[kind].push(rate);
+    }
   }
+  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [alone, withEvent] = [mean(rates.alone), mean(rates.withEvent)];
+  bench.add({
+    workload: WORKLOAD,
+    name,
+    broker: 'none',
+    value: (1 - withEvent / alone) * 100,
+    unit: '%',
+    note: `${Math.round(alone)}/s alone, ${Math.round(withEvent)}/s with an event`,
+  });
 }

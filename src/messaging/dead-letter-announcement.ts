@@ -26,7 +26,7 @@ export function announcement(outbox: Outbox, settings: MessagingSettings): DeadL
         ce_correlationid: letter.eventId,
         ce_causationid: letter.eventId,
       },
-      payload: Buffer.from(JSON.stringify(letter), 'utf8'),
+      payload: JSON.stringify(letter),
     });
   };
 }

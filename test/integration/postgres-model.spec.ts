@@ -240,7 +240,7 @@ class Player {
 
   record(topic: string, key: string, text: string) {
     const eventId = idOf(`${this.seed}/record/${this.count++}`);
-    return { eventId, topic, type: 'model.thing.happened', key, headers: { ce_id: eventId }, payload: Buffer.from(JSON.stringify(text)) };
+    return { eventId, topic, type: 'model.thing.happened', key, headers: { ce_id: eventId }, payload: JSON.stringify(text) };
   }
 
   pick<T>(list: readonly T[], choice: number): T | undefined {
@@ -535,7 +535,9 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'publish',
     run: async (player, [key, other]) => {
-      const messages = [key, other].map((choice) => player.record(TOPIC, KEYS[Math.floor(choice * KEYS.length)] as string, 'direct'));
+      const messages = [key, other]
+        .map((choice) => player.record(TOPIC, KEYS[Math.floor(choice * KEYS.length)] as string, 'direct'))
+        .map((record) => ({ ...record, payload: Buffer.from(record.payload) }));
       return (await player.adapter.publish(messages)).length;
     },
   },

@@ -3,7 +3,7 @@ import { validateSync, type ValidationError } from 'class-validator';
 import { randomUUIDv7 } from 'node:crypto';
 import { currentCausation, traceIdOf, type Causation } from './causation.js';
 import { definitionOf, eventClassOf, type EventClass } from './event-definition.js';
-import type { EventEnvelope, WireEvent } from './event-envelope.js';
+import type { EventEnvelope, EventText, WireEvent } from './event-envelope.js';
 import { InvalidEventError, MalformedEventError, UnsupportedVersionError } from './event.errors.js';
 import { rememberRules } from './validation-rules.js';
 
@@ -14,6 +14,21 @@ const PREFIX = 'ce_';
 const CONTENT_TYPE = 'application/json';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const VISIBLE_ASCII = /^[\x21-\x7e]{1,255}$/;
+const ATTRIBUTES = (
+  [
+    'specversion',
+    'id',
+    'source',
+    'type',
+    'subject',
+    'time',
+    'dataschema',
+    'partitionkey',
+    'correlationid',
+    'causationid',
+    'traceparent',
+  ] as const
+).map((name) => [PREFIX + name, name] as const);
 const REQUIRED = ['id', 'source', 'type', 'partitionkey'] as const;
 const UNSTORABLE = /\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 /** A member may also be written with escapes. */
@@ -51,16 +66,17 @@ export function envelopeOf(event: object, source: string, causation: Causation |
 }
 
 /** @throws InvalidEventError when the data's text holds what a database or broker cannot carry */
-export function encode(envelope: EventEnvelope): WireEvent {
-  const { data, ...attributes } = envelope;
+export function encode(envelope: EventEnvelope): EventText {
   const headers: Record<string, string> = { 'content-type': CONTENT_TYPE };
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined) headers[PREFIX + name] = String(value);
+  for (const [header, name] of ATTRIBUTES) {
+    const value = envelope[name];
+    if (value !== undefined) headers[header] = value;
   }
-  let text = JSON.stringify(data);
+  const { data } = envelope;
+  let payload = JSON.stringify(data);
   // What must not be there is in JSON as an escape; only where there is one is it worth a look at each text.
-  if (text.includes('\\u')) text = JSON.stringify(data, refuseUnstorable(envelope.type));
-  return { headers, payload: Buffer.from(text, 'utf8') };
+  if (payload.includes('\\u')) payload = JSON.stringify(data, refuseUnstorable(envelope.type));
+  return { headers, payload };
 }
 
 function refuseUnstorable(type: string): (member: string, value: unknown) => unknown {

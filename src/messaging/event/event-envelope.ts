@@ -27,3 +27,9 @@ export interface WireEvent {
   readonly headers: Readonly<Record<string, string>>;
   readonly payload: Buffer;
 }
+
+/** The same as the outbox keeps it: the data as text. */
+export interface EventText {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly payload: string;
+}

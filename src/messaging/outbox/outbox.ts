@@ -3,7 +3,7 @@ import { Database, type Transaction } from '../../database/database.js';
 import { Notifications } from '../../database/notifications.js';
 import { encode, envelopeOf } from '../event/event-codec.js';
 import { definitionOf, type EventClass } from '../event/event-definition.js';
-import type { WireEvent } from '../event/event-envelope.js';
+import type { EventText } from '../event/event-envelope.js';
 import { EventTooLargeError } from '../event/event.errors.js';
 import { keyHash } from '../event/key-hash.js';
 import { MessagingSettings } from '../messaging-settings.js';
@@ -33,7 +33,7 @@ const FLUSH_ONE = `
   SELECT $3::smallint, $4::uuid, $5::text, $6::text, $7::text, $8::text, $9::text
   FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked`;
 
-export interface OutboxRecord extends WireEvent {
+export interface OutboxRecord extends EventText {
   readonly eventId: string;
   readonly topic: string;
   readonly type: string;
@@ -44,6 +44,7 @@ interface Emitted {
   /** In the transaction: parts of one that are run side by side emit out of their order. */
   readonly place: number;
   readonly record: OutboxRecord;
+  readonly headers: string;
 }
 
 /**
@@ -73,10 +74,12 @@ export class Outbox {
 
   /** Takes an encoded event into the transaction. */
   add(tx: Transaction, record: OutboxRecord): void {
-    const size = messageBytes(record);
-    if (size > this.broker.maxMessageBytes) {
+    const headers = JSON.stringify(record.headers);
+    const most = this.broker.maxMessageBytes;
+    // As JSON the headers are longer than they are; only what comes near the limit has to be measured.
+    if (Buffer.byteLength(headers) + Buffer.byteLength(record.payload) > most && messageBytes(record) > most) {
       throw new EventTooLargeError(
-        `${record.type} for key ${record.key} has ${size} bytes; ${this.settings.brokerName} takes ${this.broker.maxMessageBytes}. Put the bulk elsewhere and a reference into the event.`,
+        `${record.type} for key ${record.key} has ${messageBytes(record)} bytes; ${this.settings.brokerName} takes ${most}. Put the bulk elsewhere and a reference into the event.`,
       );
     }
     const { whole, place } = this.database.placeOf(tx);
@@ -87,7 +90,7 @@ export class Outbox {
       this.database.beforeCommit(whole, () => this.flush(whole, emitted));
       this.database.afterCommit(whole, () => this.notifications.notify(OUTBOX_SUBJECT));
     }
-    buffer.push({ place, record });
+    buffer.push({ place, record, headers });
   }
 
   /**
@@ -99,7 +102,7 @@ export class Outbox {
   private flush(tx: Transaction, emitted: Emitted[]): Promise<void> {
     this.buffers.delete(tx); // a hook that emits after this one has a flush of its own
     emitted.sort((one, other) => one.place - other.place);
-    const rows = emitted.map(({ record }) => this.rowOf(record));
+    const rows = emitted.map((event) => this.rowOf(event));
     const [only] = rows;
     if (only && rows.length === 1) {
       const { hash, values } = only;
@@ -112,8 +115,8 @@ export class Outbox {
     return Promise.resolve();
   }
 
-  private rowOf({ eventId, topic, type, key, headers, payload }: OutboxRecord): { hash: number; values: (string | number)[] } {
+  private rowOf({ record: { eventId, topic, type, key, payload }, headers }: Emitted): { hash: number; values: (string | number)[] } {
     const hash = keyHash(key);
-    return { hash, values: [hash % this.settings.lanes, eventId, topic, type, key, JSON.stringify(headers), payload.toString('utf8')] };
+    return { hash, values: [hash % this.settings.lanes, eventId, topic, type, key, headers, payload] };
   }
 }

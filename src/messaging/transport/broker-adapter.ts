@@ -1,4 +1,4 @@
-import type { WireEvent } from '../event/event-envelope.js';
+import type { EventText, WireEvent } from '../event/event-envelope.js';
 
 /** A message on its way to the broker. */
 export interface OutgoingMessage extends WireEvent {
@@ -9,8 +9,8 @@ export interface OutgoingMessage extends WireEvent {
 }
 
 /** What `maxMessageBytes` bounds: the payload and all header names and values, in bytes of UTF-8. */
-export function messageBytes({ headers, payload }: WireEvent): number {
-  let bytes = payload.length;
+export function messageBytes({ headers, payload }: WireEvent | EventText): number {
+  let bytes = Buffer.byteLength(payload);
   for (const [name, value] of Object.entries(headers)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   return bytes;
 }
