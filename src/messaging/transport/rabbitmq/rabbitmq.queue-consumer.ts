@@ -1,6 +1,7 @@
 import type { Channel, ConsumeMessage } from 'amqplib';
 import type { Logger } from '../../../observability/logger.js';
 import type { Deliver } from '../broker-adapter.js';
+import type { Acknowledgements } from './acknowledgements.js';
 import type { DeliveryGate } from './delivery-gate.js';
 import { formerDeliveries, incomingOf } from './rabbitmq.message.js';
 
@@ -15,6 +16,7 @@ export interface QueueConsumerSettings {
   /** From so many former deliveries on, the message at the queue's head is given up. */
   readonly deliveryLimit: number;
   readonly gate: DeliveryGate;
+  readonly acknowledgements: Acknowledgements;
   readonly deliver: Deliver;
   readonly logger: Logger;
   readonly onDown: (reason: Error) => void;
@@ -31,7 +33,6 @@ export class RabbitmqQueueConsumer {
   private readonly lost = new AbortController();
   private released: Delivery[] = [];
   private inFlight = 0;
-  private unacknowledged = 0;
   private atHead = true;
   private draining = false;
   private pause: NodeJS.Timeout | undefined;
@@ -42,16 +43,11 @@ export class RabbitmqQueueConsumer {
     private readonly settings: QueueConsumerSettings,
   ) {}
 
-  /** What the broker has given us and we have not acknowledged. */
-  get pending(): number {
-    return this.unacknowledged;
-  }
-
   async start(): Promise<void> {
     await this.channel.consume(this.settings.queue, (message) => this.receive(message));
   }
 
-  /** Hands over nothing more, and resolves when everything handed over has settled and is acknowledged. */
+  /** Hands over nothing more, and resolves when everything handed over has settled. */
   async drain(): Promise<void> {
     this.draining = true;
     clearTimeout(this.pause);
@@ -62,17 +58,16 @@ export class RabbitmqQueueConsumer {
   lose(reason: Error): void {
     clearTimeout(this.pause);
     this.released = [];
-    this.unacknowledged = 0;
     this.lost.abort(reason);
   }
 
   private receive(message: ConsumeMessage | null): void {
-    const { queue, gate, undeliverable, onDown } = this.settings;
+    const { queue, gate, acknowledgements, undeliverable, onDown } = this.settings;
     if (!message) {
       onDown(new Error(`RabbitMQ cancelled the consumer of queue "${queue}": the queue was deleted, or its node is gone`));
       return;
     }
-    this.unacknowledged++;
+    acknowledgements.received(message);
     const delivery = { message, undeliverable: undeliverable ?? this.givenUp(message) };
     gate.push(() => this.handOver(delivery));
   }
@@ -118,12 +113,7 @@ export class RabbitmqQueueConsumer {
       this.settings.logger.debug({ queue: this.settings.queue }, 'settled after the channel was lost; it is delivered again');
       return;
     }
-    try {
-      this.channel.ack(message);
-      this.unacknowledged--;
-    } catch (error) {
-      this.settings.onDown(error as Error);
-    }
+    this.settings.acknowledgements.settle(message);
   }
 
   /** Delivers again from here, not from the broker: each return to the queue would count towards its delivery limit. */

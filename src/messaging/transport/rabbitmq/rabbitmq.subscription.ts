@@ -1,6 +1,7 @@
 import type { Channel } from 'amqplib';
 import type { Logger } from '../../../observability/logger.js';
 import type { ActiveSubscription, Deliver, SubscribeOptions, Subscription } from '../broker-adapter.js';
+import { Acknowledgements } from './acknowledgements.js';
 import { DeliveryGate } from './delivery-gate.js';
 import { answered, closeChannel, unavailable, type RabbitmqConnection } from './rabbitmq.connection.js';
 import type { RabbitmqNames } from './rabbitmq.names.js';
@@ -24,6 +25,7 @@ export interface SubscriptionParts {
  */
 export class RabbitmqSubscription implements ActiveSubscription {
   private channel: Channel | undefined;
+  private acknowledgements: Acknowledgements | undefined;
   private consumers: RabbitmqQueueConsumer[] = [];
   private readonly gate: DeliveryGate;
   private established = false;
@@ -41,7 +43,7 @@ export class RabbitmqSubscription implements ActiveSubscription {
 
   /** What the broker has given to this instance and what is not acknowledged yet. */
   get pending(): number {
-    return this.consumers.reduce((sum, consumer) => sum + consumer.pending, 0);
+    return this.acknowledgements?.pending ?? 0;
   }
 
   async start(): Promise<void> {
@@ -75,6 +77,7 @@ export class RabbitmqSubscription implements ActiveSubscription {
   private async consume(channel: Channel): Promise<void> {
     const { names } = this.parts;
     await channel.prefetch(PREFETCH); // counts for each consumer of the channel
+    const acknowledgements = (this.acknowledgements = new Acknowledgements(channel, (reason) => this.fail(reason)));
     const queues = names.queues(this.subscription).map((queue) => ({ queue, undeliverable: undefined }));
     const givenUp = {
       queue: names.undeliverable(this.subscription),
@@ -87,6 +90,7 @@ export class RabbitmqSubscription implements ActiveSubscription {
           topic: this.subscription.topic,
           deliveryLimit: this.parts.deliveryLimit,
           gate: this.gate,
+          acknowledgements,
           deliver: this.deliver,
           logger: this.parts.logger,
           onDown: (reason) => this.fail(reason),
@@ -97,7 +101,10 @@ export class RabbitmqSubscription implements ActiveSubscription {
 
   private async drainAndClose(): Promise<void> {
     await Promise.all(this.consumers.map((consumer) => consumer.drain()));
-    if (this.channel && !this.down) await closeChannel(this.channel);
+    if (this.channel && !this.down) {
+      this.acknowledgements?.flush();
+      await closeChannel(this.channel);
+    }
     this.parts.onEnd();
   }
 
@@ -105,6 +112,7 @@ export class RabbitmqSubscription implements ActiveSubscription {
     if (this.down) return;
     this.down = reason;
     for (const consumer of this.consumers) consumer.lose(reason);
+    this.acknowledgements?.lose();
     if (this.channel) void closeChannel(this.channel);
     if (!this.established || this.closing) return;
     this.options.onDown(unavailable(`group "${this.subscription.group}" lost its subscription to "${this.subscription.topic}"`, reason));
