@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { BrokerUnavailableError } from '../broker-adapter.js';
 import type { RabbitmqSettings } from './rabbitmq.settings.js';
 import { within } from '../within.js';
+import { writeTogether } from './write-together.js';
 
 const CONNECT_TIMEOUT_MS = 4_000;
 const CLOSE_TIMEOUT_MS = 3_000;
@@ -108,6 +109,7 @@ export class RabbitmqConnection {
     }
     this.lastError = undefined;
     this.model = model;
+    writeTogether(socketOf(model));
     model.on('error', (error) => (this.lastError = error));
     model.on('close', (error?: Error) => this.lost(model, error));
     model.on('blocked', (reason) => {
@@ -189,7 +191,11 @@ function hintFor(error: Error, url: string): string {
 }
 
 function destroySocket(model: ChannelModel, reason: Error): void {
-  // amqplib's types do not show the stream, and its API has no way to let go of a peer that does not answer.
-  const { stream } = model.connection as unknown as { stream?: Duplex };
-  if (stream && !stream.destroyed) stream.destroy(reason);
+  const socket = socketOf(model);
+  if (!socket.destroyed) socket.destroy(reason);
+}
+
+/** amqplib's types do not show it, and its API has no way to let go of a peer that does not answer. */
+function socketOf(model: ChannelModel): Duplex {
+  return (model.connection as unknown as { stream: Duplex }).stream;
 }
