@@ -80,9 +80,9 @@ export const mutants = [
       },
       {
         file: outboxTable,
-        search: '      [lanes, lows, perLane, inHand, held],\n    );',
+        search: '      [lanes, lows, perLane, arrayOf(inHand), held],\n    );',
         replace:
-          '      [lanes, lows.map((low) => String(Math.max(Number(low), this.seen + 1))), perLane, inHand, held],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
+          '      [lanes, lows.map((low) => String(Math.max(Number(low), this.seen + 1))), perLane, arrayOf(inHand), held],\n    );\n    this.seen = Math.max(this.seen, ...rows.map(({ id }) => Number(id)));',
       },
     ],
     run: simulation,
@@ -173,8 +173,8 @@ export const mutants = [
       },
       {
         file: relay,
-        search: 'return !stopped.has(key) && !this.holds.has(key) && !this.parked.has(key);',
-        replace: 'return stopped.size >= 0 && key !== undefined;',
+        search: 'const leftOut = [stopped, this.holds, this.parked]',
+        replace: 'const leftOut: Set<string>[] = []',
       },
     ],
     run: simulation,
@@ -183,7 +183,7 @@ export const mutants = [
   {
     name: 'read-ahead-overtakes',
     defect: 'what was read ahead of a key goes out although an event before it was refused',
-    edits: [{ file: relay, search: 'return !stopped.has(key) && ', replace: 'return stopped.size >= 0 && ' }],
+    edits: [{ file: relay, search: 'const leftOut = [stopped, ', replace: 'const leftOut = [' }],
     run: simulation,
     caughtBy: /order at the broker/,
   },
@@ -756,5 +756,18 @@ export const mutants = [
     edits: [{ file: 'src/messaging/outbox/outbox.ts', search: 'emitted.sort((one, other) => one.place - other.place);', replace: '' }],
     run: { project: 'integration', files: 'side-by-side', servers: ['postgres'] },
     caughtBy: /their events keep the order of their work/,
+  },
+  {
+    name: 'acknowledges-too-much',
+    defect: 'RabbitMQ is told that a delivery is done which lies before others that are',
+    edits: [
+      {
+        file: 'src/messaging/transport/rabbitmq/acknowledgements.ts',
+        search: 'if (!this.settled.delete(tag)) break;',
+        replace: 'if (!this.settled.delete(tag)) continue;',
+      },
+    ],
+    run: { project: 'unit', files: 'acknowledgements' },
+    caughtBy: /nothing else/,
   },
 ];

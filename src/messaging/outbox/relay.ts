@@ -218,8 +218,8 @@ export class Relay {
         // A key of which a row was left behind, held, parked or skipped over is read anew from its head: what was read ahead leaves that row out.
         const stopped = stoppedKeys(rows, done);
         const found = ahead.value ?? [];
-        const sets = [stopped, this.holds, this.parked].filter(({ size }) => size > 0);
-        rows = sets.length === 0 ? found : found.filter((row) => sets.every((keys) => !keys.has(heldKeyOf(row))));
+        const leftOut = [stopped, this.holds, this.parked].filter(({ size }) => size > 0);
+        rows = leftOut.length === 0 ? found : found.filter((row) => leftOut.every((keys) => !keys.has(heldKeyOf(row))));
         left ||= stopped.size > 0 || rows.length < found.length;
       }
     } finally {
