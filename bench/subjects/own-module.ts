@@ -43,6 +43,10 @@ interface Placed {
 
 const PRICE = 1890;
 
+function answerTo({ items }: PlaceOrder): Placed {
+  return { id: randomUUIDv7(), status: 'pending', total: items.reduce((sum, { quantity }) => sum + quantity * PRICE, 0) };
+}
+
 @Injectable()
 class Orders {
   private readonly grouped: GroupedTransactions;
@@ -54,9 +58,10 @@ class Orders {
     this.grouped = new GroupedTransactions(database);
   }
 
-  async place({ customerId, items, paymentToken }: PlaceOrder, withEvent: boolean): Promise<Placed> {
-    const id = randomUUIDv7();
-    const total = items.reduce((sum, { quantity }) => sum + quantity * PRICE, 0);
+  async place(order: PlaceOrder, withEvent: boolean): Promise<Placed> {
+    const { customerId, items, paymentToken } = order;
+    const placed = answerTo(order);
+    const { id, total } = placed;
     await this.commit(async (tx) => {
       await tx.$executeRaw`
         WITH placed AS (
@@ -69,7 +74,7 @@ class Orders {
           WITH ORDINALITY AS item(sku, quantity, position)`;
       if (withEvent) this.outbox.emit(tx, Object.assign(new OrderPlaced(), { orderId: id, customerId, items, total, paymentToken }));
     });
-    return { id, status: 'pending', total };
+    return placed;
   }
 
   private commit(work: (tx: Transaction) => Promise<void>): Promise<void> {
@@ -92,6 +97,13 @@ class OrdersController {
   @HttpCode(202)
   placeUnannounced(@Body() body: PlaceOrder): Promise<Placed> {
     return this.orders.place(body, false);
+  }
+
+  /** The same with nothing written: what HTTP alone takes. */
+  @Post('unwritten')
+  @HttpCode(202)
+  placeNothing(@Body() body: PlaceOrder): Placed {
+    return answerTo(body);
   }
 }
 

@@ -41,6 +41,7 @@ export async function write(bench: Bench): Promise<void> {
   for (const broker of bench.brokers) await postOrders(bench, broker);
   await bench.stage('kafka', (stage) => postBaseline(bench, stage));
   await bench.stage('postgres', async (stage) => limit(bench, stage));
+  await bench.stage('postgres', async (stage) => http(bench, stage));
   await outboxCost(bench);
 }
 
@@ -156,6 +157,27 @@ async function limit(bench: Bench, stage: Stage): Promise<void> {
     value: orders / seconds,
     unit: 'requests/s',
     ...perEvent(cost, orders),
+  });
+}
+
+/** The same requests, parsed, checked and answered, with nothing written: more than that no way to commit can reach. */
+async function http(bench: Bench, stage: Stage): Promise<void> {
+  const port = await freePort();
+  const subject = await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http' });
+  await postFor([port], '/orders/unwritten', CONNECTIONS, WARM_UP_SECONDS, order);
+  let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
+  const cost = await stage.cost([subject], async () => {
+    load = await postFor([port], '/orders/unwritten', CONNECTIONS, SECONDS, order);
+  });
+  bench.add({
+    workload: WORKLOAD,
+    name: 'HTTP alone, nothing written',
+    broker: 'none',
+    value: load.perSecond,
+    unit: 'requests/s',
+    baseline: TUTORIAL,
+    appCpu: cost.appCpu / load.accepted,
+    note: `p50 ${load.ms.p50.toFixed(1)} ms, p99 ${load.ms.p99.toFixed(1)} ms`,
   });
 }
 
