@@ -770,4 +770,17 @@ export const mutants = [
     run: { project: 'unit', files: 'acknowledgements' },
     caughtBy: /nothing else/,
   },
+  {
+    name: 'grouped-again',
+    defect: 'handlers that commit together do not ask whether their events have been handled',
+    edits: [
+      {
+        file: 'src/messaging/consumer/once.ts',
+        search: 'if (!eventIds.every((id) => marked.has(id))) refuse();',
+        replace: 'if (marked.size < 0) refuse();',
+      },
+    ],
+    run: simulation,
+    caughtBy: /effect/,
+  },
 ];

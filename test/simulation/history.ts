@@ -61,6 +61,8 @@ export interface History {
   readonly seed: number;
   readonly broker: 'log' | 'queue' | 'postgres';
   readonly instances: number;
+  /** Whether handlers commit together where they come to it at the same time. */
+  readonly grouped?: boolean;
   readonly latencyMs: number;
   readonly events: readonly PlannedEvent[];
   readonly faults: readonly PlannedFault[];
@@ -78,6 +80,7 @@ export const histories: fc.Arbitrary<History> = fc.record({
   seed: fc.nat(0xffffffff),
   broker: fc.constantFrom('log' as const, 'log' as const, 'queue' as const, 'queue' as const, 'postgres' as const),
   instances: fc.constantFrom(1, 2, 2, 2, 3),
+  grouped: fc.boolean(),
   latencyMs: fc.constantFrom(1, 5, 40),
   events: fc.array(
     fc.record({

@@ -1,7 +1,9 @@
+import type { SqlQuery, Transaction as AdapterTransaction } from '@prisma/driver-adapter-utils';
 import type { QueryResult } from 'pg';
 import { Prisma } from '../../src/database/generated/client.js';
 import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
+import { lineOfNow } from '../../src/database/line-up.js';
 import type { Statement } from '../../src/database/pipeline.js';
 import type { Opening, TransactionConnection } from '../../src/database/transaction-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -40,6 +42,8 @@ export class ModelServer {
   latencyMs = 1;
   /** How often a statement had to wait for another transaction. */
   waits = 0;
+  /** How often statements of several handlers came in one message. */
+  messagesOfSeveral = 0;
   /** A statement came that the model does not understand. */
   onUnknown: (error: UnknownSqlError) => void = () => undefined;
 
@@ -322,7 +326,21 @@ export class ModelServer {
           assertOpen();
           return request(text, values);
         });
-        opening.connection = {
+        const runAll = async (statements: readonly Statement[]): Promise<QueryResult[]> => {
+          assertOpen();
+          if (statements.length > 1) this.messagesOfSeveral++;
+          const results: QueryResult[] = [];
+          for (const { text, values = [], check } of statements) {
+            const answer = await request(text, values);
+            const result = { rows: fromDriver(answer), rowCount: answer.count } as QueryResult;
+            check?.(result);
+            results.push(result);
+          }
+          return results;
+        };
+        const begun = opening;
+        begun.connection = {
+          runAll,
           query: async ({ text, values = [] }: Statement) => {
             const answer = await request(text, values);
             return { rows: fromDriver(answer), rowCount: answer.count };
@@ -332,7 +350,16 @@ export class ModelServer {
         } as unknown as TransactionConnection;
         try {
           await this.request(session, 'BEGIN', []);
-          const result = await work(tx);
+          const working = work(tx);
+          // From here on, so that only the parts of this transaction go past its client: these may be asked for nothing else.
+          begun.transaction = {
+            executeRaw: async ({ sql, args }: SqlQuery) => {
+              const statement = { text: sql, values: args };
+              const [result] = await (lineOfNow()?.(statement).then((answer) => [answer]) ?? runAll([statement]));
+              return result?.rowCount;
+            },
+          } as unknown as AdapterTransaction;
+          const result = await working;
           assertOpen();
           await sendAhead();
           if (refusal) throw refusal;

@@ -34,6 +34,7 @@ const MUST_HAPPEN = [
   'delivered again',
   'handled by two at once',
   'waited for a lock',
+  'several handlers asked in one message',
   'frozen past its leases',
   'came back after its time, and was refused',
 ];

@@ -160,6 +160,7 @@ class Simulation {
       );
     const { happened, calls, trace } = this.ledger;
     if (this.server.waits > 0) happened.add('waited for a lock');
+    if (this.server.messagesOfSeveral > 0) happened.add('several handlers asked in one message');
     if ((this.broker?.redeliveries ?? 0) > 0) happened.add('delivered again');
     return { steps: this.time.steps, ms: this.time.now, calls, trace, happened };
   }
@@ -218,6 +219,7 @@ class Simulation {
           type: undefined,
           order,
           timeoutMs: undefined,
+          commit: this.history.grouped === true ? 'grouped' : 'single',
           handle: (event, context) => this.handle(outbox, order === 'key', event as EventEnvelope<ThingHappened>, context),
         });
       this.instances[index] = { process, database, outbox, deadLetters, lifecycle };

@@ -16,6 +16,8 @@ interface Entry {
 
 /** Far more than any history takes. */
 const MOST_STEPS = 300_000;
+/** A busy process comes to what it has put off to the end of its turn after so long, and more has come by then. */
+const LONGEST_TURN_MS = 20;
 
 const realSetImmediate = setImmediate;
 
@@ -93,6 +95,7 @@ export class VirtualTime {
       clearTimeout,
       setInterval,
       clearInterval,
+      setImmediate,
       Date,
       performanceNow: performance.now,
       random: Math.random,
@@ -111,6 +114,7 @@ export class VirtualTime {
       }
     };
     const after = (run: () => void, delay = 0): unknown => schedule.call(this, Math.max(1, delay), run, owner());
+    const soon = (run: () => void): unknown => schedule.call(this, random() * LONGEST_TURN_MS, run, owner());
     const every = (run: () => void, delay = 0): unknown => {
       const process = owner();
       const handle = { cancelled: false, entry: undefined as Entry | undefined };
@@ -135,7 +139,14 @@ export class VirtualTime {
       timer.cancelled = true;
       if (timer.entry) timer.entry.cancelled = true;
     };
-    Object.assign(globalThis, { setTimeout: after, clearTimeout: clear, setInterval: every, clearInterval: clear, Date: VirtualDate });
+    Object.assign(globalThis, {
+      setTimeout: after,
+      clearTimeout: clear,
+      setInterval: every,
+      clearInterval: clear,
+      setImmediate: soon,
+      Date: VirtualDate,
+    });
     performance.now = nowMs;
     Math.random = random;
     Error.stackTraceLimit = 0; // stacks cost more than all the rest

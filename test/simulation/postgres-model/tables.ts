@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 
 /** A row's columns. Times and intervals are milliseconds, integers of any size are numbers. */
 export type Values = Record<string, unknown>;
@@ -99,14 +100,13 @@ export function keyOf(columns: readonly string[], values: Values): string {
 }
 
 /** An error as PostgreSQL's driver gives it. */
-export class ModelDatabaseError extends Error {
-  override readonly name = 'ModelDatabaseError';
-  readonly routine = 'model';
+export class ModelDatabaseError extends pg.DatabaseError {
+  override readonly routine = 'model';
   constructor(
-    readonly code: string,
+    override readonly code: string,
     message: string,
   ) {
-    super(message);
+    super(message, 0, 'error');
   }
 }
 
