@@ -1,3 +1,4 @@
+import { afterThisTurn } from '../../../database/after-this-turn.js';
 import type { Logger } from '../../../observability/logger.js';
 import { backoffMs } from '../backoff.js';
 import { request, type SqsConnection } from './sqs.connection.js';
@@ -24,7 +25,7 @@ interface Deletion {
 export class Deletions {
   private readonly waiting: Deletion[] = [];
   private sending = 0;
-  private starting: NodeJS.Immediate | undefined;
+  private readonly startSoon = afterThisTurn(() => this.start());
 
   constructor(
     private readonly queue: SqsQueue,
@@ -43,18 +44,15 @@ export class Deletions {
     });
   }
 
-  private startSoon(): void {
-    this.starting ??= setImmediate(() => {
-      this.starting = undefined;
-      // A full batch need not wait for the one before it.
-      while (this.waiting.length > 0 && (this.sending === 0 || (this.sending < PARALLEL && this.waiting.length >= MAX_BATCH_ENTRIES))) {
-        this.sending++;
-        void this.send(this.waiting.splice(0, MAX_BATCH_ENTRIES)).then(() => {
-          this.sending--;
-          if (this.waiting.length > 0) this.startSoon();
-        });
-      }
-    });
+  private start(): void {
+    // A full batch need not wait for the one before it.
+    while (this.waiting.length > 0 && (this.sending === 0 || (this.sending < PARALLEL && this.waiting.length >= MAX_BATCH_ENTRIES))) {
+      this.sending++;
+      void this.send(this.waiting.splice(0, MAX_BATCH_ENTRIES)).then(() => {
+        this.sending--;
+        if (this.waiting.length > 0) this.startSoon();
+      });
+    }
   }
 
   private async send(batch: readonly Deletion[]): Promise<void> {
