@@ -3,9 +3,9 @@ import pg from 'pg';
 import { freePort } from '../../scripts/lib/ports.mjs';
 import type { BrokerName } from '../../src/config/config.js';
 import { bucketOf } from '../../src/messaging/event/key-hash.js';
-import { perEvent, until, type Bench, type Stage } from '../lib/bench.js';
+import { perEvent, until, type Bench, type Cost, type Stage } from '../lib/bench.js';
 import { startBaseline, TUTORIAL } from '../lib/baseline.js';
-import { postFor } from '../lib/http-load.js';
+import { postFor, type HttpLoad } from '../lib/http-load.js';
 import { startShop, type Shop } from '../lib/shop.js';
 
 const WORKLOAD = 'write';
@@ -90,13 +90,7 @@ export async function post(
   const ports = servers.map(({ port }) => port);
   await postFor(ports, '/orders', CONNECTIONS, WARM_UP_SECONDS, order);
   const before = { orders: await count(`SELECT count(*) FROM ${orders}`), backlog: await backlog() };
-  let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
-  const cost = await stage.cost(
-    servers.map(({ subject }) => subject),
-    async () => {
-      load = await postFor(ports, '/orders', CONNECTIONS, SECONDS, order);
-    },
-  );
+  const { load, cost } = await loaded(stage, servers, '/orders');
   const left = (await backlog()) - before.backlog;
   bench.check(`orders of ${name}`, (await count(`SELECT count(*) FROM ${orders}`)) - before.orders, load.accepted);
   bench.add({
@@ -110,6 +104,24 @@ export async function post(
     ...perEvent(cost, load.accepted),
     note: `p50 ${load.ms.p50.toFixed(1)} ms, p99 ${load.ms.p99.toFixed(1)} ms; ${Math.round((load.accepted - left) / cost.seconds)} published/s meanwhile`,
   });
+}
+
+/** The load of a measurement, and what it took. */
+async function loaded(stage: Stage, servers: readonly Server[], path: string): Promise<{ load: HttpLoad; cost: Cost }> {
+  let load: HttpLoad | undefined;
+  const cost = await stage.cost(
+    servers.map(({ subject }) => subject),
+    async () => {
+      load = await postFor(
+        servers.map(({ port }) => port),
+        path,
+        CONNECTIONS,
+        SECONDS,
+        order,
+      );
+    },
+  );
+  return { load: load as HttpLoad, cost };
 }
 
 /** What PostgreSQL takes from a client that does nothing else: 64 orders, with items, history and events, in each statement. */
@@ -165,10 +177,7 @@ async function http(bench: Bench, stage: Stage): Promise<void> {
   const port = await freePort();
   const subject = await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http' });
   await postFor([port], '/orders/unwritten', CONNECTIONS, WARM_UP_SECONDS, order);
-  let load = { accepted: 0, perSecond: 0, ms: { p50: 0, p99: 0, max: 0 } };
-  const cost = await stage.cost([subject], async () => {
-    load = await postFor([port], '/orders/unwritten', CONNECTIONS, SECONDS, order);
-  });
+  const { load, cost } = await loaded(stage, [{ subject, port }], '/orders/unwritten');
   bench.add({
     workload: WORKLOAD,
     name: 'HTTP alone, nothing written',
@@ -176,7 +185,7 @@ async function http(bench: Bench, stage: Stage): Promise<void> {
     value: load.perSecond,
     unit: 'requests/s',
     baseline: TUTORIAL,
-    appCpu: cost.appCpu / load.accepted,
+    ...perEvent(cost, load.accepted),
     note: `p50 ${load.ms.p50.toFixed(1)} ms, p99 ${load.ms.p99.toFixed(1)} ms`,
   });
 }

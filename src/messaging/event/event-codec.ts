@@ -14,21 +14,21 @@ const PREFIX = 'ce_';
 const CONTENT_TYPE = 'application/json';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const VISIBLE_ASCII = /^[\x21-\x7e]{1,255}$/;
-const ATTRIBUTES = (
-  [
-    'specversion',
-    'id',
-    'source',
-    'type',
-    'subject',
-    'time',
-    'dataschema',
-    'partitionkey',
-    'correlationid',
-    'causationid',
-    'traceparent',
-  ] as const
-).map((name) => [PREFIX + name, name] as const);
+/** The header of each attribute: what is in the envelope and not here does not compile. */
+const HEADERS: Readonly<Record<Exclude<keyof EventEnvelope, 'data'>, string>> = {
+  specversion: `${PREFIX}specversion`,
+  id: `${PREFIX}id`,
+  source: `${PREFIX}source`,
+  type: `${PREFIX}type`,
+  subject: `${PREFIX}subject`,
+  time: `${PREFIX}time`,
+  dataschema: `${PREFIX}dataschema`,
+  partitionkey: `${PREFIX}partitionkey`,
+  correlationid: `${PREFIX}correlationid`,
+  causationid: `${PREFIX}causationid`,
+  traceparent: `${PREFIX}traceparent`,
+};
+const ATTRIBUTES = Object.entries(HEADERS) as [keyof typeof HEADERS, string][];
 const REQUIRED = ['id', 'source', 'type', 'partitionkey'] as const;
 const UNSTORABLE = /\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 /** A member may also be written with escapes. */
@@ -68,7 +68,7 @@ export function envelopeOf(event: object, source: string, causation: Causation |
 /** @throws InvalidEventError when the data's text holds what a database or broker cannot carry */
 export function encode(envelope: EventEnvelope): EventText {
   const headers: Record<string, string> = { 'content-type': CONTENT_TYPE };
-  for (const [header, name] of ATTRIBUTES) {
+  for (const [name, header] of ATTRIBUTES) {
     const value = envelope[name];
     if (value !== undefined) headers[header] = value;
   }

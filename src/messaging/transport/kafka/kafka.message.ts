@@ -1,5 +1,5 @@
 import type { IHeaders, KafkaMessage, Message } from 'kafkajs';
-import type { IncomingMessage, OutgoingMessage } from '../broker-adapter.js';
+import { messageBytes, type IncomingMessage, type OutgoingMessage } from '../broker-adapter.js';
 
 /** Length, attributes, time, offset, and the lengths of key, value and header list of one record, at their largest. */
 const RECORD_OVERHEAD = 32;
@@ -10,15 +10,8 @@ export function recordOf({ key, headers, payload }: OutgoingMessage): Message {
   return { key, value: payload, headers };
 }
 
-/** What counts for the adapter's limit: payload and headers. */
-export function contentBytesOf({ payload, headers }: OutgoingMessage): number {
-  let bytes = payload.length;
-  for (const [name, value] of Object.entries(headers)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-  return bytes;
-}
-
 /** What a record takes in a request, at most. */
-export function recordBytesOf(message: OutgoingMessage, contentBytes = contentBytesOf(message)): number {
+export function recordBytesOf(message: OutgoingMessage, contentBytes = messageBytes(message)): number {
   return contentBytes + Buffer.byteLength(message.key) + RECORD_OVERHEAD + HEADER_OVERHEAD * Object.keys(message.headers).length;
 }
 

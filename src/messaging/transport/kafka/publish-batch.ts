@@ -1,6 +1,6 @@
-import { MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
+import { messageBytes, MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
 import { isRecordFault, isTopicFault, protocolTypeOf } from './kafka.errors.js';
-import { contentBytesOf, recordBytesOf } from './kafka.message.js';
+import { recordBytesOf } from './kafka.message.js';
 import { MAX_MESSAGE_BYTES } from './kafka.settings.js';
 
 /** All partitions of one request together; the broker's limit is for each of them. */
@@ -54,7 +54,7 @@ export class PublishBatch {
     this.entries = messages.map((message, index) => ({
       index,
       message,
-      bytes: contentBytesOf(message),
+      bytes: messageBytes(message),
       orderedBy: `${message.topic}\0${message.key}`,
     }));
   }

@@ -14,14 +14,12 @@ export class Acknowledgements {
   /** Not acknowledged yet, in the order of their tags. */
   private readonly open = new Map<number, ConsumeMessage>();
   private readonly settled = new Set<number>();
-  private readonly flushSoon: () => void;
+  private readonly flushSoon = afterThisTurn(() => this.flush());
 
   constructor(
     private readonly channel: Pick<Channel, 'ack'>,
     private readonly onDown: (reason: Error) => void,
-  ) {
-    this.flushSoon = afterThisTurn(() => this.flush());
-  }
+  ) {}
 
   /** How many deliveries the broker still holds for us. */
   get pending(): number {

@@ -56,13 +56,6 @@ export function formerDeliveries(message: ConsumeMessage): number {
   return typeof count === 'number' ? count : 0;
 }
 
-/** The bytes that count against the broker's limits. */
-export function sizeOf({ headers, payload }: OutgoingMessage): number {
-  let size = payload.length;
-  for (const [name, value] of Object.entries(headers)) size += Buffer.byteLength(name) + Buffer.byteLength(value);
-  return size;
-}
-
 function rawHeaders(message: ConsumeMessage): Record<string, unknown> {
   return message.properties.headers ?? {};
 }

@@ -1,8 +1,8 @@
 import amqp from 'amqplib';
 import type { ConfirmChannel, Message } from 'amqplib';
-import { BrokerUnavailableError, MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
+import { BrokerUnavailableError, messageBytes, MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
 import { replyOf, type RabbitmqConnection } from './rabbitmq.connection.js';
-import { propertiesOf, sizeOf, unencodable } from './rabbitmq.message.js';
+import { propertiesOf, unencodable } from './rabbitmq.message.js';
 import type { RabbitmqNames } from './rabbitmq.names.js';
 import { within } from '../within.js';
 
@@ -176,7 +176,7 @@ class PublishBatch {
 
   private refusalOf(message: OutgoingMessage): string | undefined {
     if (!this.routes.topics.has(message.topic)) return `there is no topic "${message.topic}" in the topology`;
-    const size = sizeOf(message);
+    const size = messageBytes(message);
     if (size > MAX_MESSAGE_BYTES) return `it has ${size} bytes, at most ${MAX_MESSAGE_BYTES} are accepted`;
     return unencodable(message);
   }

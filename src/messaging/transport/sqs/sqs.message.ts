@@ -33,11 +33,6 @@ export function largestPayload(queueLimit: number): number {
   return Math.floor(((queueLimit - RESERVED_BYTES) * 3) / 4);
 }
 
-/** Payload plus headers, as the port counts them. */
-export function sizeOf({ headers, payload }: OutgoingMessage): number {
-  return Object.entries(headers).reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value), payload.length);
-}
-
 export function pack({ key, headers, payload }: OutgoingMessage): PackedMessage {
   const encoding = encodingOf(payload);
   const body = encoding === undefined ? payload.toString('utf8') : encoding === 'empty' ? '-' : payload.toString('base64');

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from '../../../observability/logger.js';
-import { BrokerUnavailableError, MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
+import { BrokerUnavailableError, messageBytes, MessageRejectedError, type OutgoingMessage } from '../broker-adapter.js';
 import type { SqsConnection } from './sqs.connection.js';
-import { pack, sizeOf } from './sqs.message.js';
+import { pack } from './sqs.message.js';
 import { messageGroupOf } from './sqs.names.js';
 import { QueueSender, type Entry } from './sqs.queue-sender.js';
 import type { SqsQueue } from './sqs.topology.js';
@@ -66,7 +66,7 @@ export class SqsPublisher {
       deduplicationId: DEDUPLICATION_ID.test(message.eventId)
         ? message.eventId
         : createHash('sha256').update(message.eventId).digest('hex'),
-      size: sizeOf(message),
+      size: messageBytes(message),
       packed: pack(message),
     };
   }
