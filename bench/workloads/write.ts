@@ -54,12 +54,20 @@ export async function postOrders(bench: Bench, broker: BrokerName): Promise<void
         shops.push(await startShop(stage, { ROLES: 'http,relay', ORDERS_GROUP_COMMIT: String(groupCommit) }));
       await postUntilPublished(bench, stage, shops, name);
     });
+  await bench.stage(broker, (stage) => postWhileHandled(bench, stage));
   for (const [name, mode] of OWN_MODULE)
     await bench.stage(broker, async (stage) => {
       const port = await freePort();
       const subject = await stage.start('subjects/own-module.ts', { PORT: String(port), ROLES: 'http,relay', BENCH_MODE: mode });
       await postUntilPublished(bench, stage, [{ subject, port }], name);
     });
+}
+
+/** In one process that handles the orders' events too, of which there are soon more than it can handle. */
+async function postWhileHandled(bench: Bench, stage: Stage): Promise<void> {
+  const shop = await startShop(stage, {});
+  await stage.database.query('UPDATE stock_item SET on_hand = 1000000000');
+  await post(bench, stage, [shop], 'POST /orders, group commit, while a backlog is handled', 'orders', 'SELECT count(*) FROM outbox');
 }
 
 async function postUntilPublished(bench: Bench, stage: Stage, servers: readonly Server[], name: string): Promise<void> {

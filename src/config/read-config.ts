@@ -96,7 +96,7 @@ function describe(reader: EnvironmentReader, terminal: boolean): Config {
       ...inFlightOf(reader),
       inboxRetentionDays: reader.integer('INBOX_RETENTION_DAYS', 14, { min: 1, max: 3650 }),
     },
-    orders: { groupCommit: reader.flag('ORDERS_GROUP_COMMIT', false) },
+    orders: { groupCommit: reader.flag('ORDERS_GROUP_COMMIT', true) },
     payment: paymentOf(reader, production),
     notify: {
       smtpUrl: reader.secretUrl('SMTP_URL', { protocols: ['smtp:', 'smtps:'], allowed: 'smtp://user:password@host:587 or smtps://…' }),

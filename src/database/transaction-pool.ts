@@ -1,6 +1,8 @@
 import type { Transaction as AdapterTransaction } from '@prisma/driver-adapter-utils';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { callbackify } from 'node:util';
 import pg from 'pg';
+import { FairShare, type Claimant } from './fair-share.js';
 import { lineOfNow } from './line-up.js';
 import { sendTogether, type Statement } from './pipeline.js';
 import type { StatementNames } from './statement-names.js';
@@ -24,19 +26,37 @@ export interface Opening {
   transaction?: AdapterTransaction;
 }
 
+/** pg.Pool.query asks so; it releases by the client. */
+type Connected = (error: Error | null, client: pg.PoolClient) => void;
+
 /**
  * A pool whose connections send a BEGIN together with the statement after it, and what was left for the end together
  * with the COMMIT: a transaction of three statements takes three round trips instead of five. One that never asked
- * anything costs none.
+ * anything costs none. Where there are too few connections, requests and the handling of events share them (FairShare).
  */
 export class TransactionPool extends pg.Pool {
   private readonly opening = new AsyncLocalStorage<Opening>();
+  private readonly claimant = new AsyncLocalStorage<Claimant>();
+  private readonly shares: FairShare;
+  private readonly lentTo = new WeakMap<pg.PoolClient, Claimant>();
 
   constructor(
-    config: pg.PoolConfig,
+    config: pg.PoolConfig & { readonly max: number; readonly connectionTimeoutMillis: number },
     private readonly names: StatementNames,
   ) {
     super(config);
+    this.shares = new FairShare(config.max, config.connectionTimeoutMillis);
+    this.on('release', (_error, client) => {
+      const claimant = this.lentTo.get(client);
+      if (!claimant) return; // it was connected too late, and nobody has had it
+      this.lentTo.delete(client);
+      this.shares.leave(claimant);
+    });
+  }
+
+  /** What `work` wants of the pool it wants as this claimant; by default everybody is a request. */
+  as<T>(claimant: Claimant, work: () => T): T {
+    return this.claimant.run(claimant, work);
   }
 
   /** Begins transactions inside `work` that can be reached through `opening`. */
@@ -51,23 +71,33 @@ export class TransactionPool extends pg.Pool {
   }
 
   override connect(): Promise<pg.PoolClient>;
-  override connect(
-    callback: (error: Error | undefined, client: pg.PoolClient | undefined, done: (release?: unknown) => void) => void,
-  ): void;
-  override connect(
-    callback?: (error: Error | undefined, client: pg.PoolClient | undefined, done: (release?: unknown) => void) => void,
-  ): Promise<pg.PoolClient> | undefined {
+  override connect(callback: Connected): void;
+  override connect(callback?: Connected): Promise<pg.PoolClient> | undefined {
+    const lent = this.lend();
     if (callback) {
-      super.connect(callback);
+      callbackify(() => lent)(callback);
       return undefined;
     }
     const opening = this.opening.getStore();
-    return super.connect().then((client) => {
+    return lent.then((client) => {
       const connection = new TransactionConnection(client, this.names);
       if (opening) opening.connection = connection;
       // Prisma's adapter asks no more of a client than to query, to tell of errors and to be released.
       return connection as unknown as pg.PoolClient;
     });
+  }
+
+  private async lend(): Promise<pg.PoolClient> {
+    const claimant = this.claimant.getStore() ?? 'request';
+    await this.shares.enter(claimant);
+    try {
+      const client = await super.connect();
+      this.lentTo.set(client, claimant);
+      return client;
+    } catch (error) {
+      this.shares.leave(claimant);
+      throw error;
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { readConfig } from '../../src/config/read-config.js';
 import { Database, type Transaction } from '../../src/database/database.js';
 import { sendTogether } from '../../src/database/pipeline.js';
 import { TransactionEndedError, type TransactionPool } from '../../src/database/transaction-pool.js';
+import { freePort } from '../../scripts/lib/ports.mjs';
 import { createLogger } from '../../src/observability/create-logger.js';
 import { eventually, gate } from '../support/eventually.js';
 import { stopServers } from '../support/brokers-under-test.js';
@@ -192,6 +193,65 @@ describe('transactions', () => {
     };
     await Promise.all([swap(0, 1, bothHere), swap(1, 0, bothHere)]);
     expect(tries).toBe(3);
+  });
+
+  describe('of events, where all connections are in use', () => {
+    /** Transactions that each hold a connection, or wait for one, until they are let go. */
+    const handlings = (count: number) => {
+      const begun: number[] = [];
+      const gates = Array.from({ length: count }, () => gate());
+      const ends = gates.map(({ opened: letGo }, index) =>
+        database.asEvent(() =>
+          database.transaction(async (tx) => {
+            await change(tx, index + 1);
+            begun.push(index);
+            await letGo;
+          }),
+        ),
+      );
+      return { begun, letGo: (index: number) => gates[index]?.open(), ends: Promise.all(ends) };
+    };
+
+    it('let a request have the next connection, in a transaction and outside of one', async () => {
+      const { begun, letGo, ends } = handlings(6);
+      await eventually(() => expect(begun).toEqual([0, 1]));
+      const requests = Promise.all([database.transaction((tx) => change(tx, 100)), database.prisma.$queryRaw`SELECT 1`]);
+      letGo(0);
+      await requests; // they would not end if another event had the connection: none of the others is let go
+      for (let index = 1; index < 6; index++) letGo(index);
+      await ends;
+      expect(await changes()).toEqual([0, 1, 2, 3, 4, 5, 6, 100]);
+    });
+
+    it('give their connections back whatever becomes of them', async () => {
+      const { pool } = database as unknown as { pool: TransactionPool };
+      const lost = Array.from({ length: 6 }, (_, index) =>
+        database.asEvent(() =>
+          database.transaction((tx) =>
+            index % 2 === 0 ? tx.$executeRaw`SELECT pg_terminate_backend(pg_backend_pid())` : tx.$executeRaw`SELECT nothing FROM nowhere`,
+          ),
+        ),
+      );
+      expect((await Promise.allSettled(lost)).map(({ status }) => status)).toEqual(Array.from({ length: 6 }, () => 'rejected'));
+      const { begun, letGo, ends } = handlings(3);
+      await eventually(() => expect(begun).toEqual([0, 1]));
+      expect(pool.totalCount).toBe(2);
+      for (let index = 0; index < 3; index++) letGo(index);
+      await ends;
+    });
+  });
+
+  it('fail each at once while the server cannot be reached, and not for want of connections', async () => {
+    const port = await freePort();
+    const config = readConfig({ DATABASE_POOL_SIZE: '1' });
+    const unreachable = new Database(
+      config,
+      `postgresql://nobody@127.0.0.1:${port}/nothing`,
+      createLogger(config, { write: () => undefined }),
+    );
+    opened.push(unreachable);
+    for (let n = 0; n < 3; n++)
+      await expect(unreachable.transaction((tx) => change(tx, 1))).rejects.toThrow(/ECONNREFUSED|reach database server/);
   });
 
   it('refuse statements of the machinery once they have ended', async () => {

@@ -783,4 +783,18 @@ export const mutants = [
     run: simulation,
     caughtBy: /effect/,
   },
+  {
+    name: 'events-before-requests',
+    defect: 'handlers of events take every connection that comes free, and requests wait behind all of them',
+    edits: [{ file: attempt, search: 'database.asEvent(handle)', replace: 'handle()' }],
+    run: { project: 'integration', files: 'backlog', servers: ['postgres'] },
+    caughtBy: /leaves its connections to a request/,
+  },
+  {
+    name: 'connections-leak',
+    defect: 'a connection that could not be had is counted as lent for ever',
+    edits: [{ file: transactionPool, search: 'this.shares.leave(claimant);\n      throw error;', replace: 'throw error;' }],
+    run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
+    caughtBy: /not for want of connections/,
+  },
 ];

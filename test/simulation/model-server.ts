@@ -5,6 +5,7 @@ import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
 import { lineOfNow } from '../../src/database/line-up.js';
 import type { Statement } from '../../src/database/pipeline.js';
+import type { Claimant } from '../../src/database/fair-share.js';
 import type { Opening, TransactionConnection } from '../../src/database/transaction-pool.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { compile, type Answer, type Compiled } from './postgres-model/compile.js';
@@ -379,6 +380,7 @@ export class ModelServer {
       prisma,
       pool: {
         query: (text: string) => this.request(this.open(false), text, []),
+        as: (_claimant: Claimant, work: () => unknown) => work(), // it has connections for everybody
         openIn: (here: Opening, begin: () => unknown) => {
           opening = here;
           return begin();
