@@ -104,7 +104,7 @@ const HEADINGS = [
 
 /** So many for a second of CPU of the application and PostgreSQL. */
 function perCpuSecond({ appCpu, databaseCpu }: Row): string {
-  return appCpu === undefined || databaseCpu === undefined ? '' : digits(1e6 / (appCpu + databaseCpu));
+  return appCpu === undefined ? '' : digits(1e6 / (appCpu + (databaseCpu ?? 0)));
 }
 
 /** A Markdown table for each workload, readable on a terminal too. */
@@ -124,7 +124,7 @@ export function tableOf(report: Report): string {
     row.toBaseline === undefined ? '' : `${digits(row.toBaseline)}x`,
     row.toLimit === undefined ? '' : `${Math.round(row.toLimit * 100)} %`,
     perCpuSecond(row),
-    row.databaseCpu === undefined
+    row.appCpu === undefined && row.databaseCpu === undefined
       ? ''
       : [row.appCpu, row.databaseCpu, row.brokerCpu].map((cpu) => (cpu === undefined ? '–' : digits(cpu))).join(' / '),
     row.walBytes === undefined ? '' : digits(row.walBytes),

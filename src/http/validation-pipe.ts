@@ -25,6 +25,13 @@ class RequestValidationPipe extends ValidationPipe {
     if (isObject && isPlain(checked)) refuse(misshapen(checked, value, ''));
     return checked;
   }
+
+  // What was JSON, or a query, has none of what Nest walks through the whole value for, at each request: see parseJson.
+  protected override stripProtoKeys(): void {}
+  protected override closeArrayGaps(): void {}
+  protected override findNestedBinaryValues(): [] {
+    return [];
+  }
 }
 
 /** What class-validator lets pass: arrays where one object is meant, arrays among objects, and members with inherited names. */

@@ -11,18 +11,17 @@ type Rules = ReturnType<Storage['getTargetValidationMetadatas']>;
 export function rememberRules(storage: Storage = getMetadataStorage()): void {
   const find = storage.getTargetValidationMetadatas.bind(storage);
   const add = storage.addValidationMetadata.bind(storage);
-  /** By class; one set of options is asked for again and again. */
-  let remembered = new Map<unknown, { readonly options: string; readonly rules: Rules }>();
+  /** By class; what was asked for last, which is asked for again and again. */
+  let remembered = new Map<unknown, { readonly asked: readonly unknown[]; readonly rules: Rules }>();
   storage.addValidationMetadata = (rule) => {
     remembered = new Map();
     add(rule);
   };
-  storage.getTargetValidationMetadatas = (target, schema, always, strictGroups, groups) => {
-    const options = JSON.stringify([schema, always, strictGroups, groups]);
+  storage.getTargetValidationMetadatas = (target, ...asked) => {
     const known = remembered.get(target);
-    if (known?.options === options) return known.rules;
-    const rules = find(target, schema, always, strictGroups, groups);
-    remembered.set(target, { options, rules });
+    if (known?.asked.length === asked.length && known.asked.every((value, index) => value === asked[index])) return known.rules;
+    const rules = find(target, ...asked);
+    remembered.set(target, { asked, rules });
     return rules;
   };
 }
