@@ -2,7 +2,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import type { KafkaConfig } from '../../src/config/config.js';
-import { BrokerUnavailableError, type OutgoingMessage, type Topology } from '../../src/messaging/transport/broker-adapter.js';
+import {
+  BrokerUnavailableError,
+  type ActiveSubscription,
+  type OutgoingMessage,
+  type Topology,
+} from '../../src/messaging/transport/broker-adapter.js';
 import { KafkaAdapter } from '../../src/messaging/transport/kafka/kafka.adapter.js';
 import { eventually } from '../support/eventually.js';
 import { canStartKafka, startCluster, startSecured, type KafkaCluster, type SecuredKafka } from './kafka-servers.js';
@@ -143,14 +148,17 @@ suite('Kafka adapter with TLS and logins', () => {
       await eventually(() => broker.open(TOPOLOGY), { timeoutMs: 60_000, everyMs: 250 });
       expect(await broker.publish([message('a', 1)])).toEqual([undefined]);
       const received: string[] = [];
-      const active = await broker.subscribe(
-        SUBSCRIPTION,
-        ({ payload }) => {
-          received.push(payload.toString());
-          return Promise.resolve('settled');
-        },
-        { maxInFlight: 10, onDown: (error) => received.push(error.message) },
-      );
+      const subscribe = (): Promise<ActiveSubscription> =>
+        broker.subscribe(
+          SUBSCRIPTION,
+          ({ payload }) => {
+            received.push(payload.toString());
+            return Promise.resolve('settled');
+          },
+          { maxInFlight: 10, onDown: (error) => received.push(error.message) },
+        );
+      // A broker that has just started may still be loading what it knows of groups; the application would try again.
+      const active = await eventually(subscribe, { timeoutMs: 60_000, everyMs: 250 });
       await eventually(() => expect(received).toEqual(['1']));
       await broker.check();
       await active.close();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { ConsumeMessage } from 'amqplib';
 import fc from 'fast-check';
 import { Acknowledgements } from './acknowledgements.js';
@@ -42,13 +42,39 @@ describe('acknowledging the deliveries of a channel', () => {
     expect(acknowledgements.pending).toBe(1);
   });
 
-  it('says it by itself once the turn is over', async () => {
-    const { broker, acknowledgements } = given(1, 2);
-    acknowledgements.settle(delivery(1));
-    acknowledgements.settle(delivery(2));
-    expect(broker.words).toEqual([]);
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(broker.words).toEqual(['all up to 2']);
+  describe('by itself', () => {
+    beforeEach(() => void jest.useFakeTimers());
+    afterEach(() => void jest.useRealTimers());
+
+    it('says it a few milliseconds after the first is settled, with whatever is settled by then', () => {
+      const { broker, acknowledgements } = given(1, 2, 3);
+      acknowledgements.settle(delivery(1));
+      jest.advanceTimersByTime(4);
+      acknowledgements.settle(delivery(2));
+      expect(broker.words).toEqual([]);
+      jest.advanceTimersByTime(1);
+      expect(broker.words).toEqual(['all up to 2']);
+      acknowledgements.settle(delivery(3));
+      jest.advanceTimersByTime(5);
+      expect(broker.words).toEqual(['all up to 2', 'all up to 3']);
+    });
+
+    it('says it at once where many are settled, and then nothing more', () => {
+      const tags = Array.from({ length: 64 }, (_, index) => index + 1);
+      const { broker, acknowledgements } = given(...tags);
+      for (const tag of tags) acknowledgements.settle(delivery(tag));
+      expect(broker.words).toEqual(['all up to 64']);
+      expect(jest.getTimerCount()).toBe(0);
+    });
+
+    it('says nothing once the channel is lost', () => {
+      const { broker, acknowledgements } = given(1);
+      acknowledgements.settle(delivery(1));
+      acknowledgements.lose();
+      expect(jest.getTimerCount()).toBe(0);
+      jest.advanceTimersByTime(5);
+      expect(broker.words).toEqual([]);
+    });
   });
 
   it('acknowledges what is settled and nothing else, in whatever order that happens', () => {

@@ -1,10 +1,14 @@
 import type { Channel, ConsumeMessage } from 'amqplib';
-import { afterThisTurn } from '../../../database/after-this-turn.js';
+
+/** So long a word may wait for company; what dies meanwhile is delivered again, and recognised by the inbox. */
+const GATHER_MS = 5;
+/** With so many nobody waits for more: the broker is to have room to send the next. */
+const MOST_TOGETHER = 64;
 
 /**
- * Acknowledges the deliveries of one channel. What is settled within a turn of the event loop goes out together: one
- * word for all up to the first delivery that is not settled yet, and one for each behind it. A quorum queue writes
- * every such word to its log, so they cost the broker as much as messages do.
+ * Acknowledges the deliveries of one channel. What is settled within a few milliseconds goes out together: one word for
+ * all up to the first delivery that is not settled yet, and one for each behind it. A quorum queue writes every such
+ * word to its log, so they cost the broker as much as messages do.
  *
  * Why nothing is acknowledged that is not settled: AMQP's word for "all up to this one" means the unacknowledged
  * deliveries of the channel, and each of them is known here before any later one is, because the broker numbers
@@ -14,7 +18,7 @@ export class Acknowledgements {
   /** Not acknowledged yet, in the order of their tags. */
   private readonly open = new Map<number, ConsumeMessage>();
   private readonly settled = new Set<number>();
-  private readonly flushSoon = afterThisTurn(() => this.flush());
+  private soon: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly channel: Pick<Channel, 'ack'>,
@@ -33,11 +37,13 @@ export class Acknowledgements {
 
   settle(message: ConsumeMessage): void {
     this.settled.add(message.fields.deliveryTag);
-    this.flushSoon();
+    if (this.settled.size >= MOST_TOGETHER) this.flush();
+    else this.soon ??= setTimeout(() => this.flush(), GATHER_MS);
   }
 
   /** Sends what is to be acknowledged now. */
   flush(): void {
+    this.noLonger();
     let upTo: ConsumeMessage | undefined;
     for (const [tag, message] of this.open) {
       if (!this.settled.delete(tag)) break;
@@ -58,7 +64,13 @@ export class Acknowledgements {
 
   /** The right to every delivery is gone with the channel; the broker delivers them again. */
   lose(): void {
+    this.noLonger();
     this.open.clear();
     this.settled.clear();
+  }
+
+  private noLonger(): void {
+    clearTimeout(this.soon);
+    this.soon = undefined;
   }
 }
