@@ -5,6 +5,7 @@ import pg from 'pg';
 import { CONFIG, type Config } from '../config/config.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
 import { isRetryableConflict } from './database-errors.js';
+import type { Claimant } from './fair-share.js';
 import { PrismaClient, type Prisma } from './generated/client.js';
 import { LineUp, type Turn } from './line-up.js';
 import { makeTransactionClientsLate, partOf, WatchedPrismaPg, withDirectRawSql } from './raw-statements.js';
@@ -94,11 +95,16 @@ export class Database implements OnModuleDestroy {
   }
 
   /**
-   * Runs the handling of an event: where there are too few connections, what it wants of the database leaves half of them
+   * Runs the handling of an event, with its parking and its retries: where there are too few connections, what it wants of the database leaves half of them
    * to requests, which somebody waits for (FairShare).
    */
   asEvent<T>(work: () => T): T {
     return this.pool.as('event', work);
+  }
+
+  /** How many of them wait for a connection now. */
+  waitingOf(claimant: Claimant): number {
+    return this.pool.waitingOf(claimant);
   }
 
   private begin<T>(opening: Opening, work: (tx: Transaction) => Promise<T>): Promise<T> {
@@ -180,10 +186,13 @@ export class Database implements OnModuleDestroy {
   async answers(withinMs: number): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const tooLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), withinMs)));
-    const answer = this.pool.query('SELECT 1').then(
-      () => true,
-      () => false,
-    );
+    // Somebody waits for this, also where the handling of an event has asked.
+    const answer = this.pool
+      .as('request', () => this.pool.query('SELECT 1'))
+      .then(
+        () => true,
+        () => false,
+      );
     try {
       return await Promise.race([answer, tooLate]);
     } finally {

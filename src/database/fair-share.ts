@@ -16,6 +16,11 @@ export class FairShare {
     private readonly timeoutMs: number,
   ) {}
 
+  /** How many of them wait for a place. */
+  waitingOf(claimant: Claimant): number {
+    return this.waiting[claimant].length;
+  }
+
   /**
    * Resolves once there is a place, which is to be given back by `leave`.
    * @throws Error after `timeoutMs`

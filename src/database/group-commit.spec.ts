@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Database } from './database.js';
 import { GroupCommit, type GroupCommitOptions } from './group-commit.js';
 
@@ -45,6 +46,21 @@ describe('GroupCommit', () => {
       [1, 2, 3],
       [4, 5],
     ]);
+  });
+
+  it('has each group’s transaction in the context of who is in it, not of who came before', async () => {
+    const claimant = new AsyncLocalStorage<string>();
+    const claimants: (string | undefined)[] = [];
+    const database = databaseOf([]);
+    const watched: typeof database = {
+      transaction: (work) => {
+        claimants.push(claimant.getStore());
+        return database.transaction(work);
+      },
+    };
+    const commit = new GroupCommit(watched, { most: 1, atOnce: 1, work: tenfold([]) });
+    await Promise.all(['event', 'request', 'event'].map((who, n) => claimant.run(who, () => commit.run(n))));
+    expect(claimants).toEqual(['event', 'request', 'event']);
   });
 
   it('has so many groups under way as it may, and no more', async () => {

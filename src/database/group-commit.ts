@@ -82,17 +82,21 @@ export class GroupCommit<In, Out> {
 
   /** Never rejects. */
   private async commit(members: readonly Waiting<In, Out>[], regroupings: number): Promise<void> {
+    const [first] = members as readonly [Waiting<In, Out>];
     let atFault: Member<In> | undefined;
     try {
-      const results = await this.database.transaction(
-        async (tx) => {
-          atFault = undefined;
-          const found = await this.options.work(tx, members, (member) => (atFault = member));
-          atFault = undefined;
-          return found;
-        },
-        // A group that is in conflict with another is not tried again as a whole: alone its members are less in the way.
-        members.length > 1 ? { tries: 1 } : {},
+      // In the context of one of its own, not of whoever came before: that is who claims a connection, see FairShare.
+      const results = await first.inContext(() =>
+        this.database.transaction(
+          async (tx) => {
+            atFault = undefined;
+            const found = await this.options.work(tx, members, (member) => (atFault = member));
+            atFault = undefined;
+            return found;
+          },
+          // A group that is in conflict with another is not tried again as a whole: alone its members are less in the way.
+          members.length > 1 ? { tries: 1 } : {},
+        ),
       );
       members.forEach((member, index) => settle(member, results[index]));
     } catch (error) {

@@ -54,6 +54,11 @@ export class TransactionPool extends pg.Pool {
     });
   }
 
+  /** How many of them wait for a connection; pg's own count does not see them. */
+  waitingOf(claimant: Claimant): number {
+    return this.shares.waitingOf(claimant);
+  }
+
   /** What `work` wants of the pool it wants as this claimant; by default everybody is a request. */
   as<T>(claimant: Claimant, work: () => T): T {
     return this.claimant.run(claimant, work);

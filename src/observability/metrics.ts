@@ -63,6 +63,11 @@ export class Metrics {
     labelNames: ['group', 'topic'],
   });
 
+  readonly databaseWaiting = new BoundedGauge({
+    ...this.named('database_waiting', 'Requests, and handlers of events, that wait for a connection of the domain'),
+    labelNames: ['claimant'],
+  });
+
   readonly httpRequestDuration = new BoundedHistogram({
     ...this.named('http_request_duration_seconds', 'Time to answer a request'),
     labelNames: ['route', 'method', 'status'],

@@ -2,6 +2,7 @@ import { Controller, Get, Inject, Res } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import { Database } from '../database/database.js';
 import { OperatorInProduction } from '../http/index.js';
 import { MessagingStatus } from '../messaging/index.js';
 import { LOGGER, type Logger } from '../observability/logger.js';
@@ -15,12 +16,14 @@ export class MetricsController {
   constructor(
     private readonly metrics: Metrics,
     private readonly status: MessagingStatus,
+    private readonly database: Database,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
   @Get()
   @OperatorInProduction('metrics')
   async scrape(@Res() reply: FastifyReply): Promise<void> {
+    for (const claimant of ['request', 'event'] as const) this.metrics.databaseWaiting.set({ claimant }, this.database.waitingOf(claimant));
     await reply.header('content-type', this.metrics.registry.contentType).send(await this.metrics.registry.metrics());
   }
 

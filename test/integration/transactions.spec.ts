@@ -214,8 +214,9 @@ describe('transactions', () => {
 
     it('let a request have the next connection, in a transaction and outside of one', async () => {
       const { begun, letGo, ends } = handlings(6);
-      await eventually(() => expect(begun).toEqual([0, 1]));
+      await eventually(() => expect([begun, database.waitingOf('event')]).toEqual([[0, 1], 4]));
       const requests = Promise.all([database.transaction((tx) => change(tx, 100)), database.prisma.$queryRaw`SELECT 1`]);
+      await eventually(() => expect(database.waitingOf('request')).toBe(2));
       letGo(0);
       await requests; // they would not end if another event had the connection: none of the others is let go
       for (let index = 1; index < 6; index++) letGo(index);
@@ -238,6 +239,7 @@ describe('transactions', () => {
       expect(pool.totalCount).toBe(2);
       for (let index = 0; index < 3; index++) letGo(index);
       await ends;
+      expect(database.waitingOf('event')).toBe(0);
     });
   });
 

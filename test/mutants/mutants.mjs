@@ -786,7 +786,13 @@ export const mutants = [
   {
     name: 'events-before-requests',
     defect: 'handlers of events take every connection that comes free, and requests wait behind all of them',
-    edits: [{ file: attempt, search: 'database.asEvent(handle)', replace: 'handle()' }],
+    edits: [
+      {
+        file: 'src/messaging/consumer/consumers.ts',
+        search: 'this.database.asEvent(() => runner.deliver(message))',
+        replace: 'runner.deliver(message)',
+      },
+    ],
     run: { project: 'integration', files: 'backlog', servers: ['postgres'] },
     caughtBy: /leaves its connections to a request/,
   },

@@ -116,7 +116,7 @@ export async function attemptEvents(request: AttemptRequest, { database, inbox, 
     };
     return handler.handleBatch?.(events, context);
   };
-  const handling = database.asEvent(handle).then(
+  const handling = handle().then(
     (): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : { kind: 'handled' }),
     (error: unknown): AttemptOutcome => (duplicate ? { kind: 'duplicate' } : committed ? { kind: 'handled' } : { kind: 'failed', error }),
   );

@@ -64,6 +64,7 @@ export class Consumers {
   start(): void {
     const { consumers } = this.settings.config;
     this.scheduler = new RetryScheduler({
+      database: this.database,
       parking: this.parking,
       inbox: this.inbox,
       metrics: this.metrics,
@@ -87,7 +88,7 @@ export class Consumers {
       const supervised = new SupervisedSubscription({
         adapter: this.broker.adapter,
         subscription: { group, topic },
-        deliver: (message) => runner.deliver(message),
+        deliver: (message) => this.database.asEvent(() => runner.deliver(message)),
         maxInFlight: subscription.takesBatches ? Math.max(consumers.maxInFlight, BATCH_IN_FLIGHT) : consumers.maxInFlight,
         logger: this.logger,
         onRebuild: () => this.metrics.consumerRebuilds.inc({ group, topic }),

@@ -1,3 +1,4 @@
+import type { Database } from '../../database/database.js';
 import type { Logger } from '../../observability/logger.js';
 import type { Metrics } from '../../observability/metrics.js';
 import type { Inbox } from './inbox.js';
@@ -14,6 +15,7 @@ const MOST_KEYS = 128;
 type LeasedKey = { group: string; topic: string; key: string; epoch: bigint };
 
 export interface RetrySchedulerParts {
+  readonly database: Pick<Database, 'asEvent'>;
   readonly parking: Parking;
   readonly inbox: Inbox;
   readonly metrics: Metrics;
@@ -53,7 +55,8 @@ export class RetryScheduler {
       this.again = true;
       return;
     }
-    this.claiming = this.claim()
+    this.claiming = this.parts.database
+      .asEvent(() => this.claim())
       .catch((error: unknown) => this.parts.logger.debug({ err: error }, 'due retries could not be read'))
       .finally(() => {
         this.claiming = undefined;
@@ -155,6 +158,7 @@ export class RetryScheduler {
     );
   }
 
+  /** Not as an event's handling: a lease must not run out because its renewal stands in line behind what it is for. */
   private async renew(): Promise<void> {
     if (this.working.size === 0) return;
     await this.parts.parking

@@ -1,9 +1,11 @@
 import type { Channel, ConsumeMessage } from 'amqplib';
+import { afterThisTurn } from '../../../database/after-this-turn.js';
+import { PREFETCH } from './rabbitmq.settings.js';
 
 /** So long a word may wait for company; what dies meanwhile is delivered again, and recognised by the inbox. */
 const GATHER_MS = 5;
-/** With so many nobody waits for more: the broker is to have room to send the next. */
-const MOST_TOGETHER = 64;
+/** So many do not wait longer than for the end of the turn: half of what the broker gives ahead of one queue. */
+const ENOUGH = PREFETCH / 2;
 
 /**
  * Acknowledges the deliveries of one channel. What is settled within a few milliseconds goes out together: one word for
@@ -19,6 +21,7 @@ export class Acknowledgements {
   private readonly open = new Map<number, ConsumeMessage>();
   private readonly settled = new Set<number>();
   private soon: NodeJS.Timeout | undefined;
+  private readonly flushThisTurn = afterThisTurn(() => this.flush());
 
   constructor(
     private readonly channel: Pick<Channel, 'ack'>,
@@ -37,7 +40,7 @@ export class Acknowledgements {
 
   settle(message: ConsumeMessage): void {
     this.settled.add(message.fields.deliveryTag);
-    if (this.settled.size >= MOST_TOGETHER) this.flush();
+    if (this.settled.size >= ENOUGH) this.flushThisTurn();
     else this.soon ??= setTimeout(() => this.flush(), GATHER_MS);
   }
 
