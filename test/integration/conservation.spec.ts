@@ -63,32 +63,51 @@ class Courier {
       const events = await this.shop.published();
       if (this.failure !== undefined) throw this.failure as Error;
       if (idle && events.length === 0) return;
-      for (const { envelope } of events) this.take(envelope);
+      this.take(events.map(({ envelope }) => envelope));
     }
   }
 
-  take(envelope: EventEnvelope): void {
-    this.onEvent(this.count++);
-    for (const subscriber of this.shop.subscribersOf(envelope)) {
-      this.active++;
-      const chain = `${subscriber.group} ${definitionOf(subscriber.event).topic} ${envelope.partitionkey}`;
-      this.chains.set(
-        chain,
-        (this.chains.get(chain) ?? Promise.resolve())
-          .then(() => this.handle(envelope, subscriber))
-          .catch((error: unknown) => void (this.failure ??= error))
-          .finally(() => this.active--),
-      );
+  take(envelopes: readonly EventEnvelope[]): void {
+    for (let n = 0; n < envelopes.length; n++) this.onEvent(this.count++);
+    for (const subscriber of this.shop.subscribers) {
+      const events = envelopes.filter(({ type }) => type === definitionOf(subscriber.event).type);
+      if ('handleBatch' in subscriber.consumer) this.queue(events, subscriber);
+      else for (const event of events) this.queue([event], subscriber);
     }
+  }
+
+  /** Behind the earlier events of their keys. */
+  private queue(events: readonly EventEnvelope[], subscriber: Subscriber): void {
+    if (events.length === 0) return;
+    this.active++;
+    const chains = events.map(({ partitionkey }) => `${subscriber.group} ${definitionOf(subscriber.event).topic} ${partitionkey}`);
+    const handled = Promise.all(chains.map((chain) => this.chains.get(chain) ?? Promise.resolve()))
+      .then(() => this.handleAll(events, subscriber))
+      .catch((error: unknown) => void (this.failure ??= error))
+      .finally(() => this.active--);
+    for (const chain of chains) this.chains.set(chain, handled);
+  }
+
+  /** Together, as the runner does, else one by one. */
+  private async handleAll(events: readonly EventEnvelope[], subscriber: Subscriber): Promise<void> {
+    const [first, ...others] = events;
+    if (first && others.length > 0) {
+      const attempts = Array.from({ length: this.copies() }, () => this.shop.attempt([first, ...others], subscriber));
+      if ((await Promise.all(attempts)).some(({ kind }) => kind === 'handled')) return;
+    }
+    for (const event of events) await this.handle(event, subscriber);
   }
 
   private async handle(envelope: EventEnvelope, subscriber: Subscriber): Promise<void> {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-      const twice = this.count % 3 === 0;
-      const outcomes = await Promise.all(Array.from({ length: twice ? 2 : 1 }, () => this.shop.deliver(envelope, subscriber)));
+      const outcomes = await Promise.all(Array.from({ length: this.copies() }, () => this.shop.deliver(envelope, subscriber)));
       if (outcomes.some(({ kind }) => kind === 'handled' || kind === 'duplicate')) return;
     }
     this.letters.push({ envelope, subscriber });
+  }
+
+  private copies(): number {
+    return this.count % 3 === 0 ? 2 : 1;
   }
 }
 
@@ -159,7 +178,7 @@ async function play(shop: Shop, plans: readonly Plan[]): Promise<void> {
     const order = orders.find(({ id }) => id === envelope.partitionkey);
     expect(order?.plan.token).toBe('tok_broken');
     const data = plainToInstance(StockReserved, { ...(envelope.data as StockReserved), paymentToken: order?.plan.mendedToken });
-    courier.take({ ...envelope, id: randomUUID(), causationid: envelope.id, data });
+    courier.take([{ ...envelope, id: randomUUID(), causationid: envelope.id, data }]);
   }
   await courier.untilQuiet();
   expect(courier.letters).toEqual([]);

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { Transaction } from '../../src/database/database.js';
 import { Money } from '../../src/http/money.js';
+import type { EventEnvelope } from '../../src/messaging/index.js';
 import { seedDemoCatalogue } from '../../src/modules/inventory/demo-catalogue.js';
 import { OnHandBelowReservedError, StockItemNotFoundError } from '../../src/modules/inventory/inventory.errors.js';
 import { OrderCancelled, OrderConfirmed, OrderPlaced, type OrderedItem } from '../../src/modules/order/order.events.js';
@@ -23,9 +25,16 @@ function placed(items: OrderedItem[], orderId: string = randomUUID()): OrderPlac
   return OrderPlaced.of({ orderId, customerId: randomUUID(), items, total, paymentToken: 'tok_ok' });
 }
 
-const reserve = (order: OrderPlaced): Promise<void> => shop.database.transaction((tx) => shop.inventory.reserve(tx, order));
-const commit = (orderId: string): Promise<void> => shop.database.transaction((tx) => shop.inventory.commit(tx, orderId));
-const release = (orderId: string): Promise<void> => shop.database.transaction((tx) => shop.inventory.release(tx, orderId));
+/** Reserves for orders in one batch, as its consumer does. */
+const reserve = (...orders: OrderPlaced[]): Promise<void> => shop.database.transaction((tx) => reserveIn(tx, orders));
+const reserveIn = (tx: Transaction, orders: readonly OrderPlaced[]): Promise<void> =>
+  shop.inventory.reserve(
+    tx,
+    orders.map((data) => ({ data }) as EventEnvelope<OrderPlaced>),
+    { causedBy: (_, work) => work() },
+  );
+const commit = (...orderIds: string[]): Promise<void> => shop.database.transaction((tx) => shop.inventory.commit(tx, orderIds));
+const release = (...orderIds: string[]): Promise<void> => shop.database.transaction((tx) => shop.inventory.release(tx, orderIds));
 const types = async (): Promise<string[]> => (await shop.published()).map(({ envelope }) => envelope.type);
 
 async function stockOf(sku: string): Promise<{ onHand: number; reserved: number }> {
@@ -42,6 +51,30 @@ describe('reserving stock', () => {
     expect(events.filter((type) => type === 'commerce.stock.reserved')).toHaveLength(10);
     expect(events.filter((type) => type === 'commerce.stock.rejected')).toHaveLength(90);
     expect(await stockOf('scarce')).toEqual({ onHand: 10, reserved: 10 });
+  });
+
+  it('G6: gives ten units to exactly ten of a hundred orders in batches at once, the first of a batch first', async () => {
+    await shop.stock('scarce-in-batches', 10);
+    await shop.published();
+    const batches = Array.from({ length: 10 }, () => Array.from({ length: 10 }, () => placed([{ sku: 'scarce-in-batches', quantity: 1 }])));
+    await Promise.all(batches.map((orders) => reserve(...orders)));
+    const events = (await shop.published()).map(({ envelope }) => envelope);
+    const served = new Set(events.filter(({ type }) => type === 'commerce.stock.reserved').map(({ partitionkey }) => partitionkey));
+    expect([served.size, events.length]).toEqual([10, 100]);
+    for (const orders of batches) {
+      const inTurn = orders.map(({ orderId }) => served.has(orderId));
+      expect(inTurn).toEqual(inTurn.toSorted((a, b) => Number(b) - Number(a)));
+    }
+    expect(await stockOf('scarce-in-batches')).toEqual({ onHand: 10, reserved: 10 });
+  });
+
+  it('decides once on an order that comes twice in a batch', async () => {
+    await shop.stock('twice', 10);
+    await shop.published();
+    const order = placed([{ sku: 'twice', quantity: 3 }]);
+    await reserve(order, placed([{ sku: 'twice', quantity: 5 }]), order);
+    expect(await types()).toEqual(['commerce.stock.reserved', 'commerce.stock.reserved']);
+    expect(await stockOf('twice')).toEqual({ onHand: 10, reserved: 8 });
   });
 
   it('is all or nothing, and names what there is too little of', async () => {
@@ -84,7 +117,7 @@ describe('reserving stock', () => {
         const order = placed(n % 2 === 0 ? items : items.reverse());
         return shop.database.transaction((tx) => {
           tries++; // a deadlock would show as a transaction that is run anew
-          return shop.inventory.reserve(tx, order);
+          return reserveIn(tx, [order]);
         });
       }),
     );
@@ -122,6 +155,25 @@ describe('what becomes of reserved stock', () => {
     expect(await stockOf(sku)).toEqual({ onHand: 10, reserved: 3 });
     for (const event of events) await (event === 'confirmed' ? commit : release)(order.orderId);
     expect(await stockOf(sku)).toEqual(expected);
+  });
+
+  it('commits and releases a batch of orders that stand differently, each as by itself', async () => {
+    await shop.stock('several', 20);
+    const [kept, released, returned, refused] = [2, 3, 4, 99].map((quantity) => placed([{ sku: 'several', quantity }])) as [
+      OrderPlaced,
+      OrderPlaced,
+      OrderPlaced,
+      OrderPlaced,
+    ];
+    const early = placed([{ sku: 'several', quantity: 1 }]);
+    await reserve(kept, released, returned, refused);
+    expect(await stockOf('several')).toEqual({ onHand: 20, reserved: 9 });
+    await commit(kept.orderId, returned.orderId, refused.orderId, early.orderId);
+    expect(await stockOf('several')).toEqual({ onHand: 14, reserved: 3 });
+    await release(released.orderId, returned.orderId, refused.orderId, early.orderId, released.orderId);
+    expect(await stockOf('several')).toEqual({ onHand: 18, reserved: 0 });
+    await reserve(early);
+    expect(await stockOf('several')).toEqual({ onHand: 18, reserved: 0 });
   });
 
   it('changes nothing for an order that holds nothing', async () => {

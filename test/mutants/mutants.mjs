@@ -582,7 +582,7 @@ export const mutants = [
     defect: 'two orders decide on the same stock at once',
     edits: [
       { file: 'src/modules/inventory/stock-table.ts', search: 'ORDER BY sku FOR UPDATE`', replace: 'ORDER BY sku`' },
-      { file: 'src/modules/inventory/stock-table.ts', search: ' AND reserved + line.quantity <= on_hand', replace: '' },
+      { file: 'src/modules/inventory/stock-table.ts', search: ' AND reserved + asked.quantity <= on_hand', replace: '' },
     ],
     run: { project: 'integration', files: 'inventory', servers: ['postgres'] },
     caughtBy: /G6/,
@@ -802,5 +802,18 @@ export const mutants = [
     edits: [{ file: transactionPool, search: 'this.shares.leave(claimant);\n      throw error;', replace: 'throw error;' }],
     run: { project: 'integration', files: 'transactions', servers: ['postgres'] },
     caughtBy: /not for want of connections/,
+  },
+  {
+    name: 'stock-taken-twice',
+    defect: 'what one order of a batch gets is still there for those behind it',
+    edits: [
+      {
+        file: 'src/modules/inventory/shortage.ts',
+        search: 'if (short.length === 0) for (const line of items) free.set(line.sku, left(line));',
+        replace: '',
+      },
+    ],
+    run: { project: 'unit', files: 'shortage' },
+    caughtBy: /in turn|never gives more/,
   },
 ];

@@ -1,8 +1,9 @@
 import pino from 'pino';
 import { Database } from '../../src/database/database.js';
 import { DatabasePool } from '../../src/database/database-pool.js';
-import { Outbox, type ConsumeContext, type EventHandler } from '../../src/messaging/index.js';
+import { Outbox, type BatchEventHandler, type ConsumeContext, type EventHandler } from '../../src/messaging/index.js';
 import { attemptEvents, type AttemptOutcome } from '../../src/messaging/consumer/attempt.js';
+import { batchHandler } from '../../src/messaging/consumer/consumer-registry.js';
 import { singleOnce } from '../../src/messaging/consumer/once.js';
 import { Inbox } from '../../src/messaging/consumer/inbox.js';
 import { decode } from '../../src/messaging/event/event-codec.js';
@@ -38,7 +39,7 @@ const HANDLER_TIMEOUT_MS = 20_000;
 export interface Subscriber {
   readonly group: string;
   readonly event: EventClass;
-  readonly consumer: EventHandler<never>;
+  readonly consumer: EventHandler<never> | BatchEventHandler<never>;
 }
 
 export interface ShopOptions {
@@ -137,20 +138,31 @@ export class Shop {
   }
 
   /** One attempt of one subscriber at one event, as the runner makes it. */
-  async deliver(envelope: EventEnvelope, { group, consumer }: Subscriber, timeoutMs = HANDLER_TIMEOUT_MS): Promise<AttemptOutcome> {
-    if (await this.inbox.has(group, envelope.id)) return { kind: 'duplicate' };
+  async deliver(envelope: EventEnvelope, subscriber: Subscriber, timeoutMs?: number): Promise<AttemptOutcome> {
+    if (await this.inbox.has(subscriber.group, envelope.id)) return { kind: 'duplicate' };
+    return this.attempt([envelope], subscriber, timeoutMs);
+  }
+
+  /** One attempt of one subscriber at events of one type: at several together, if it takes batches. */
+  attempt(
+    events: readonly [EventEnvelope, ...EventEnvelope[]],
+    { group, consumer }: Subscriber,
+    timeoutMs = HANDLER_TIMEOUT_MS,
+  ): Promise<AttemptOutcome> {
     const handler = {
       name: consumer.constructor.name,
       group,
       topic: '',
-      type: envelope.type,
+      type: events[0].type,
       order: 'key',
       timeoutMs,
-      handle: (event: EventEnvelope, context: ConsumeContext) => consumer.handleMessage(event as never, context),
+      ...('handleBatch' in consumer
+        ? batchHandler((batch, context) => consumer.handleBatch(batch as never, context))
+        : { handle: (event: EventEnvelope, context: ConsumeContext) => consumer.handleMessage(event as never, context) }),
     } as const;
     const { database, inbox } = this;
     return attemptEvents(
-      { group, handler, events: [envelope], attempt: 1, timeoutMs, signal: new AbortController().signal },
+      { group, handler, events, attempt: 1, timeoutMs, signal: new AbortController().signal },
       { database, inbox, onceIn: singleOnce(database, inbox, group) },
     );
   }

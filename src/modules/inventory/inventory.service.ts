@@ -1,25 +1,31 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Transaction } from '../../database/database.js';
 import { decodeCursor, pageOf, type Page, type PageQuery } from '../../http/index.js';
-import { Outbox } from '../../messaging/index.js';
+import { Outbox, type BatchContext, type EventEnvelope } from '../../messaging/index.js';
 import type { OrderPlaced } from '../order/order.events.js';
 import { stockItemAnswer, type PutStockItemBody, type StockItemAnswer } from './inventory.dto.js';
 import { OnHandBelowReservedError, StockItemNotFoundError } from './inventory.errors.js';
 import { StockRejected, StockReserved } from './inventory.events.js';
 import { onCancelled, onConfirmed, type ReservationState, type Step } from './reservation-state.js';
-import { shortOf } from './shortage.js';
+import { shortagesOf } from './shortage.js';
 import { isSku } from './sku.pipe.js';
 import {
   changeStock,
-  insertReservation,
-  lockReservation,
+  insertReservations,
+  lockReservations,
   lockStock,
   putStockItem,
   reserveLines,
-  writeReservationState,
+  writeReservationStates,
 } from './stock-table.js';
 
-/** What there is, and for which orders it is held. */
+/**
+ * What there is, and for which orders it is held. Popular goods are in many orders at once, and a row of the stock is
+ * changed by one transaction at a time: so the orders of a batch change it together, in a few statements for all.
+ *
+ * Two transactions do not wait for each other in a circle: each adds reservations, then locks earlier ones, then locks
+ * stock, each in the order of the keys; nobody waits for a reservation while it holds stock.
+ */
 @Injectable()
 export class InventoryService {
   constructor(
@@ -27,31 +33,45 @@ export class InventoryService {
     private readonly outbox: Outbox,
   ) {}
 
-  /** Holds everything that the order asks for, or nothing, and says which. Decides once per order. */
-  async reserve(tx: Transaction, { orderId, items, total, paymentToken }: OrderPlaced): Promise<void> {
-    const stock = await lockStock(
+  /** Holds for each order, in turn, everything that it asks for, or nothing, and says which. Decides once per order. */
+  async reserve(tx: Transaction, placed: readonly EventEnvelope<OrderPlaced>[], context: Pick<BatchContext, 'causedBy'>): Promise<void> {
+    const undecided = await insertReservations(
       tx,
-      items.map(({ sku }) => sku),
+      placed.map(({ data }) => data.orderId),
+      'reserved',
     );
-    const skus = shortOf(items, stock);
-    if (skus.length > 0) {
-      if (await insertReservation(tx, orderId, 'rejected', [])) this.outbox.emit(tx, StockRejected.of({ orderId, skus }));
-      return;
-    }
-    if (!(await insertReservation(tx, orderId, 'reserved', items))) return;
-    await reserveLines(tx, items);
-    this.outbox.emit(tx, StockReserved.of({ orderId, total, paymentToken }));
+    const events = placed.filter(({ data }) => undecided.delete(data.orderId)); // of one that comes twice the first
+    const orders = events.map(({ data }) => data);
+    const shortages = shortagesOf(orders, await lockStock(tx, skusOf(orders)));
+    await reserveLines(
+      tx,
+      orders.filter((_, index) => shortages[index]?.length === 0),
+    );
+    await writeReservationStates(
+      tx,
+      orders.flatMap(({ orderId }, index) => (shortages[index]?.length ? [{ orderId, to: 'rejected' as const }] : [])),
+    );
+    events.forEach((event, index) => {
+      const { orderId, total, paymentToken } = event.data;
+      const skus = shortages[index] ?? [];
+      const answer = skus.length > 0 ? StockRejected.of({ orderId, skus }) : StockReserved.of({ orderId, total, paymentToken });
+      context.causedBy(event, () => this.outbox.emit(tx, answer));
+    });
   }
 
-  /** What a confirmed order holds leaves the stock. */
-  commit(tx: Transaction, orderId: string): Promise<void> {
-    return this.advance(tx, orderId, onConfirmed);
+  /** What confirmed orders hold leaves the stock. */
+  commit(tx: Transaction, orderIds: readonly string[]): Promise<void> {
+    return this.advance(tx, orderIds, onConfirmed);
   }
 
-  /** What a cancelled order holds is free again; what it had taken is back on hand. An order that comes later than its cancel holds nothing. */
-  async release(tx: Transaction, orderId: string): Promise<void> {
-    if (await insertReservation(tx, orderId, 'released', [])) return;
-    await this.advance(tx, orderId, onCancelled);
+  /** What cancelled orders hold is free again; what they had taken is back on hand. An order that comes later than its cancel holds nothing. */
+  async release(tx: Transaction, orderIds: readonly string[]): Promise<void> {
+    const undecided = await insertReservations(tx, orderIds, 'released');
+    await this.advance(
+      tx,
+      orderIds.filter((orderId) => !undecided.has(orderId)),
+      onCancelled,
+    );
   }
 
   /**
@@ -82,12 +102,25 @@ export class InventoryService {
     return pageOf(rows.map(stockItemAnswer), limit, ({ sku }) => [sku]);
   }
 
-  private async advance(tx: Transaction, orderId: string, stepOf: (state: ReservationState) => Step | undefined): Promise<void> {
-    const reservation = await lockReservation(tx, orderId);
-    const step = reservation && stepOf(reservation.state);
-    if (!step) return;
-    await lockStock(tx, reservation.skus);
-    await changeStock(tx, orderId, step.change);
-    await writeReservationState(tx, orderId, step.to);
+  private async advance(
+    tx: Transaction,
+    orderIds: readonly string[],
+    stepOf: (state: ReservationState) => Step | undefined,
+  ): Promise<void> {
+    const reservations = await lockReservations(tx, orderIds);
+    const steps = reservations.flatMap(({ orderId, state, skus }) => {
+      const step = stepOf(state);
+      return step ? [{ orderId, skus, ...step }] : [];
+    });
+    await writeReservationStates(tx, steps);
+    await lockStock(
+      tx,
+      steps.flatMap(({ skus }) => skus),
+    );
+    await changeStock(tx, steps);
   }
+}
+
+function skusOf(orders: readonly OrderPlaced[]): string[] {
+  return orders.flatMap(({ items }) => items.map(({ sku }) => sku));
 }

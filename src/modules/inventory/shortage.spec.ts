@@ -1,4 +1,5 @@
-import { shortOf } from './shortage.js';
+import fc from 'fast-check';
+import { shortagesOf, type Line } from './shortage.js';
 
 const stock = [
   { sku: 'a', onHand: 10n, reserved: 7n },
@@ -21,7 +22,29 @@ describe('shortage', () => {
       ],
       ['c', 'a'],
     ],
-  ])('%s', (_name, lines, short) => {
-    expect(shortOf(lines, stock)).toEqual(short);
+  ])('%s', (_name, items, short) => {
+    expect(shortagesOf([{ items }], stock)).toEqual([short]);
+  });
+
+  it('serves orders in turn: who gets nothing leaves all to those behind', () => {
+    const asks = [{ a: 2, b: 2 }, { a: 2 }, { a: 2 }, { a: 1, b: 1 }];
+    const orders = asks.map((ask) => ({ items: Object.entries(ask).map(([sku, quantity]) => ({ sku, quantity })) }));
+    expect(shortagesOf(orders, stock)).toEqual([['b'], [], ['a'], []]);
+  });
+
+  it('never gives more than there is, and refuses only what is not there', () => {
+    const line = (sku: string): fc.Arbitrary<Line> => fc.record({ sku: fc.constant(sku), quantity: fc.integer({ min: 1, max: 4 }) });
+    const items = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'gone'), { minLength: 1 }).chain((skus) => fc.tuple(...skus.map(line)));
+    fc.assert(
+      fc.property(fc.array(fc.record({ items }), { maxLength: 12 }), (orders) => {
+        const free = new Map<string, number>(stock.map(({ sku, onHand, reserved }) => [sku, Number(onHand - reserved)]));
+        shortagesOf(orders, stock).forEach((short, index) => {
+          const lines = orders[index]?.items ?? [];
+          expect(short).toEqual(lines.filter(({ sku, quantity }) => quantity > (free.get(sku) ?? 0)).map(({ sku }) => sku));
+          if (short.length === 0) for (const { sku, quantity } of lines) free.set(sku, (free.get(sku) ?? 0) - quantity);
+        });
+        for (const left of free.values()) expect(left).toBeGreaterThanOrEqual(0);
+      }),
+    );
   });
 });

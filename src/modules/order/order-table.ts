@@ -10,13 +10,17 @@ export interface NewOrder extends PricedOrder {
   readonly note: string | undefined;
 }
 
-/** What is locked of an order while it is moved on. */
-export interface LockedOrder {
+/** What the events of an order tell of it. */
+export interface OrderFacts {
   readonly id: string;
   readonly customerId: string;
-  readonly status: OrderStatus;
   readonly total: bigint;
   readonly currency: string;
+}
+
+/** What is locked of an order while it is moved on. */
+export interface LockedOrder extends OrderFacts {
+  readonly status: OrderStatus;
 }
 
 /** An order as it is read: with its items and its history, both in their order. */
@@ -76,6 +80,29 @@ export async function writeStatus(tx: Transaction, id: string, status: OrderStat
     WITH moved AS (UPDATE orders SET status = ${status}, reason = ${reason} WHERE id = ${id}::uuid RETURNING id)
     INSERT INTO order_history (order_id, position, status, reason)
     SELECT moved.id, (SELECT count(*) + 1 FROM order_history WHERE order_id = moved.id), ${status}, ${reason} FROM moved`;
+}
+
+/**
+ * Moves an order that is still pending on, with the line of its history; undefined where it is pending no more. One
+ * statement: whoever moves the order at the same time leaves it no longer pending, so the row that was waited for is
+ * not taken, and the history that was read before is never too short.
+ */
+export async function leavePending(
+  tx: Transaction,
+  id: string,
+  to: OrderStatus,
+  reason: CancelReason | null,
+): Promise<OrderFacts | undefined> {
+  const [order] = await tx.$queryRaw<OrderFacts[]>`
+    WITH moved AS (
+      UPDATE orders SET status = ${to}, reason = ${reason} WHERE id = ${id}::uuid AND status = 'pending'
+      RETURNING id, customer_id, total, currency
+    ), history AS (
+      INSERT INTO order_history (order_id, position, status, reason)
+      SELECT moved.id, (SELECT count(*) + 1 FROM order_history WHERE order_id = moved.id), ${to}, ${reason} FROM moved
+    )
+    SELECT id, customer_id AS "customerId", total, currency FROM moved`;
+  return order;
 }
 
 /** One statement, so that the status and the history of an answer are of the same moment. */

@@ -14,15 +14,16 @@ import { orderAnswer, type OrderAnswer, type OrdersQuery, type PlaceOrderBody } 
 import { IdempotencyKeyInUseError, IdempotencyKeyReusedError, OrderAlreadyCancelledError, OrderNotFoundError } from './order.errors.js';
 import { OrderCancelled, OrderConfirmed, OrderPlaced, type CancelReason } from './order.events.js';
 import { priceOrder, type CataloguePrice } from './order-pricing.js';
-import { canBecome, type OrderStatus } from './order-state.js';
+import { canBecome } from './order-state.js';
 import {
   findOrder,
   findOrdersOf,
   insertOrders,
+  leavePending,
   lockOrder,
   writeStatus,
-  type LockedOrder,
   type NewOrder,
+  type OrderFacts,
   type Reader,
 } from './order-table.js';
 
@@ -74,21 +75,23 @@ export class OrderService {
     return this.database.transaction(async (tx) => {
       const order = await lockOrder(tx, id);
       if (!order) throw new OrderNotFoundError(id);
-      if (!(await this.advance(tx, order, 'cancelled', 'requested'))) throw new OrderAlreadyCancelledError(id);
+      if (!canBecome(order.status, 'cancelled')) throw new OrderAlreadyCancelledError(id);
+      await writeStatus(tx, id, 'cancelled', 'requested');
+      this.outbox.emit(tx, OrderCancelled.of({ ...factsOf(order), reason: 'requested' }));
       return this.answerOf(tx, id);
     });
   }
 
   /** Confirms an order that is still pending; a later one is left as it is. */
   async confirmIfPending(tx: Transaction, id: string): Promise<void> {
-    const order = await lockOrder(tx, id);
-    if (order) await this.advance(tx, order, 'confirmed', null);
+    const order = await leavePending(tx, id, 'confirmed', null);
+    if (order) this.outbox.emit(tx, OrderConfirmed.of(factsOf(order)));
   }
 
   /** Cancels an order that is still pending; a later one is left as it is. */
   async cancelIfPending(tx: Transaction, id: string, reason: CancelReason): Promise<void> {
-    const order = await lockOrder(tx, id);
-    if (order?.status === 'pending') await this.advance(tx, order, 'cancelled', reason);
+    const order = await leavePending(tx, id, 'cancelled', reason);
+    if (order) this.outbox.emit(tx, OrderCancelled.of({ ...factsOf(order), reason }));
   }
 
   /** @throws OrderNotFoundError */
@@ -148,15 +151,6 @@ export class OrderService {
     });
   }
 
-  /** Moves a locked order on, with the event that says so; false where its status does not allow it. */
-  private async advance(tx: Transaction, order: LockedOrder, to: OrderStatus, reason: CancelReason | null): Promise<boolean> {
-    if (!canBecome(order.status, to)) return false;
-    await writeStatus(tx, order.id, to, reason);
-    const facts = { orderId: order.id, customerId: order.customerId, total: Money.of(order.total, order.currency) };
-    this.outbox.emit(tx, reason === null ? OrderConfirmed.of(facts) : OrderCancelled.of({ ...facts, reason }));
-    return true;
-  }
-
   private async answerOf(reader: Reader, id: string): Promise<OrderAnswer> {
     const order = await findOrder(reader, id);
     if (!order) throw new OrderNotFoundError(id);
@@ -174,6 +168,10 @@ function orderOf(
   } catch (refusal) {
     return { refusal };
   }
+}
+
+function factsOf({ id, customerId, total, currency }: OrderFacts): { orderId: string; customerId: string; total: Money } {
+  return { orderId: id, customerId, total: Money.of(total, currency) };
 }
 
 function placedEvent(order: NewOrder, { items, paymentToken }: PlaceOrderBody): OrderPlaced {

@@ -1,15 +1,16 @@
 import { Injectable } from '@nestjs/common';
-import { EventConsumer, type ConsumeContext, type EventEnvelope, type EventHandler } from '../../../messaging/index.js';
+import { EventConsumer, type BatchContext, type BatchEventHandler, type EventEnvelope } from '../../../messaging/index.js';
 import { OrderConfirmed } from '../../order/order.events.js';
 import { InventoryService } from '../inventory.service.js';
 
-/** What a confirmed order holds leaves the stock. */
+/** What confirmed orders hold leaves the stock. */
 @Injectable()
 @EventConsumer({ event: OrderConfirmed, group: 'inventory' })
-export class CommitStockWhenOrderConfirmed implements EventHandler<OrderConfirmed> {
+export class CommitStockWhenOrderConfirmed implements BatchEventHandler<OrderConfirmed> {
   constructor(private readonly inventory: InventoryService) {}
 
-  async handleMessage({ data }: EventEnvelope<OrderConfirmed>, context: ConsumeContext): Promise<void> {
-    await context.once((tx) => this.inventory.commit(tx, data.orderId));
+  async handleBatch(events: readonly EventEnvelope<OrderConfirmed>[], context: BatchContext): Promise<void> {
+    const orderIds = events.map(({ data }) => data.orderId);
+    await context.once((tx) => this.inventory.commit(tx, orderIds));
   }
 }

@@ -6,7 +6,7 @@ import { NotifyService } from '../notify.service.js';
 
 /** Tells the customer that the order is over, and why. */
 @Injectable()
-@EventConsumer({ event: OrderCancelled, group: 'notify' })
+@EventConsumer({ event: OrderCancelled, group: 'notify', commit: 'grouped' })
 export class NotifyCustomerWhenOrderCancelled implements EventHandler<OrderCancelled> {
   constructor(private readonly notifications: NotifyService) {}
 

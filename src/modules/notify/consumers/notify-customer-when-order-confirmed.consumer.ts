@@ -6,7 +6,7 @@ import { NotifyService } from '../notify.service.js';
 
 /** Tells the customer that the order is on its way. */
 @Injectable()
-@EventConsumer({ event: OrderConfirmed, group: 'notify' })
+@EventConsumer({ event: OrderConfirmed, group: 'notify', commit: 'grouped' })
 export class NotifyCustomerWhenOrderConfirmed implements EventHandler<OrderConfirmed> {
   constructor(private readonly notifications: NotifyService) {}
 

@@ -5,7 +5,7 @@ import { OrderService } from '../order.service.js';
 
 /** An order that cannot be paid is cancelled, which sets its stock free. */
 @Injectable()
-@EventConsumer({ event: PaymentDeclined, group: 'order' })
+@EventConsumer({ event: PaymentDeclined, group: 'order', commit: 'grouped' })
 export class CancelOrderWhenPaymentDeclined implements EventHandler<PaymentDeclined> {
   constructor(private readonly orders: OrderService) {}
 

@@ -5,7 +5,7 @@ import { OrderService } from '../order.service.js';
 
 /** An order for more than there is is cancelled. */
 @Injectable()
-@EventConsumer({ event: StockRejected, group: 'order' })
+@EventConsumer({ event: StockRejected, group: 'order', commit: 'grouped' })
 export class CancelOrderWhenStockRejected implements EventHandler<StockRejected> {
   constructor(private readonly orders: OrderService) {}
 

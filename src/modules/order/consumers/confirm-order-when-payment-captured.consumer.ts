@@ -5,7 +5,7 @@ import { OrderService } from '../order.service.js';
 
 /** A paid order is confirmed, unless it was cancelled meanwhile: payment gives the money back then. */
 @Injectable()
-@EventConsumer({ event: PaymentCaptured, group: 'order' })
+@EventConsumer({ event: PaymentCaptured, group: 'order', commit: 'grouped' })
 export class ConfirmOrderWhenPaymentCaptured implements EventHandler<PaymentCaptured> {
   constructor(private readonly orders: OrderService) {}
 

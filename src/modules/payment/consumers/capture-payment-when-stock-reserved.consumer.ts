@@ -5,7 +5,7 @@ import { PaymentService } from '../payment.service.js';
 
 /** Takes the money for an order whose goods are there. */
 @Injectable()
-@EventConsumer({ event: StockReserved, group: 'payment' })
+@EventConsumer({ event: StockReserved, group: 'payment', commit: 'grouped' })
 export class CapturePaymentWhenStockReserved implements EventHandler<StockReserved> {
   constructor(private readonly payments: PaymentService) {}
 
