@@ -14,6 +14,7 @@ import { memory } from './workloads/memory.js';
 import { path as wholePath } from './workloads/path.js';
 import { relay } from './workloads/relay.js';
 import { scale } from './workloads/scale.js';
+import { shop } from './workloads/shop.js';
 import { write } from './workloads/write.js';
 
 const workloads: Record<Workload, (bench: Bench) => Promise<void>> = {
@@ -23,6 +24,7 @@ const workloads: Record<Workload, (bench: Bench) => Promise<void>> = {
   path: wholePath,
   latency,
   scale,
+  shop,
   memory,
   beside,
 };

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { BROKERS, type BrokerName } from '../src/config/config.js';
 
-export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'scale', 'memory', 'beside'] as const;
+export const WORKLOADS = ['write', 'relay', 'consume', 'path', 'latency', 'shop', 'scale', 'memory', 'beside'] as const;
 /** Not run unless they are asked for: one takes long, the other measures again what others measure. */
 const ON_REQUEST: readonly string[] = ['memory', 'beside'];
 export type Workload = (typeof WORKLOADS)[number];

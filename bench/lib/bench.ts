@@ -224,7 +224,7 @@ export async function hint(database: { query(sql: string): Promise<unknown> }): 
   await database.query("SELECT pg_notify('waybill', 'outbox bench')");
 }
 
-/** Waits until a question to the database, asked ten times a second, is answered with true. */
+/** Waits until a question to the database, asked again 25 ms after each answer, is answered with true. */
 export async function until(database: FreshDatabase, sql: string, values: unknown[] = [], limitMs = 180_000): Promise<void> {
   const deadline = performance.now() + limitMs;
   for (;;) {
