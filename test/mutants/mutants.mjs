@@ -808,12 +808,12 @@ export const mutants = [
     defect: 'what one order of a batch gets is still there for those behind it',
     edits: [
       {
-        file: 'src/modules/inventory/shortage.ts',
-        search: 'if (short.length === 0) for (const line of items) free.set(line.sku, left(line));',
+        file: 'src/modules/inventory/allotment.ts',
+        search: 'for (const line of order.items) free.set(line.sku, left(line));',
         replace: '',
       },
     ],
-    run: { project: 'unit', files: 'shortage' },
+    run: { project: 'unit', files: 'allotment' },
     caughtBy: /in turn|never gives more/,
   },
 ];

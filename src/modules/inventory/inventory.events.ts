@@ -21,7 +21,7 @@ export class StockReserved {
 export class StockRejected {
   @IsUUID() readonly orderId!: string;
   /** What there was too little of. */
-  @IsArray() @ArrayMinSize(1) @IsString({ each: true }) readonly skus!: string[];
+  @IsArray() @ArrayMinSize(1) @IsString({ each: true }) readonly skus!: readonly string[];
 
   static of(data: StockRejected): StockRejected {
     return plainToInstance(StockRejected, data);

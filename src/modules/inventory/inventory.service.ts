@@ -3,11 +3,11 @@ import { Database, type Transaction } from '../../database/database.js';
 import { decodeCursor, pageOf, type Page, type PageQuery } from '../../http/index.js';
 import { Outbox, type BatchContext, type EventEnvelope } from '../../messaging/index.js';
 import type { OrderPlaced } from '../order/order.events.js';
+import { allot } from './allotment.js';
 import { stockItemAnswer, type PutStockItemBody, type StockItemAnswer } from './inventory.dto.js';
 import { OnHandBelowReservedError, StockItemNotFoundError } from './inventory.errors.js';
 import { StockRejected, StockReserved } from './inventory.events.js';
 import { onCancelled, onConfirmed, type ReservationState, type Step } from './reservation-state.js';
-import { shortagesOf } from './shortage.js';
 import { isSku } from './sku.pipe.js';
 import {
   changeStock,
@@ -40,23 +40,22 @@ export class InventoryService {
       placed.map(({ data }) => data.orderId),
       'reserved',
     );
-    const events = placed.filter(({ data }) => undecided.delete(data.orderId)); // of one that comes twice the first
-    const orders = events.map(({ data }) => data);
-    const shortages = shortagesOf(orders, await lockStock(tx, skusOf(orders)));
-    await reserveLines(
+    const fresh = placed.filter(({ data }) => undecided.delete(data.orderId)); // of one that comes twice the first
+    const orders = fresh.map((event) => ({ event, ...event.data }));
+    const stock = await lockStock(
       tx,
-      orders.filter((_, index) => shortages[index]?.length === 0),
+      orders.flatMap(({ items }) => items.map(({ sku }) => sku)),
     );
+    const { served, refused } = allot(orders, stock);
+    await reserveLines(tx, served);
     await writeReservationStates(
       tx,
-      orders.flatMap(({ orderId }, index) => (shortages[index]?.length ? [{ orderId, to: 'rejected' as const }] : [])),
+      refused.map(({ order: { orderId } }) => ({ orderId, to: 'rejected' })),
     );
-    events.forEach((event, index) => {
-      const { orderId, total, paymentToken } = event.data;
-      const skus = shortages[index] ?? [];
-      const answer = skus.length > 0 ? StockRejected.of({ orderId, skus }) : StockReserved.of({ orderId, total, paymentToken });
-      context.causedBy(event, () => this.outbox.emit(tx, answer));
-    });
+    for (const { event, orderId, total, paymentToken } of served)
+      context.causedBy(event, () => this.outbox.emit(tx, StockReserved.of({ orderId, total, paymentToken })));
+    for (const { order, skus } of refused)
+      context.causedBy(order.event, () => this.outbox.emit(tx, StockRejected.of({ orderId: order.orderId, skus })));
   }
 
   /** What confirmed orders hold leaves the stock. */
@@ -119,8 +118,4 @@ export class InventoryService {
     );
     await changeStock(tx, steps);
   }
-}
-
-function skusOf(orders: readonly OrderPlaced[]): string[] {
-  return orders.flatMap(({ items }) => items.map(({ sku }) => sku));
 }

@@ -1,7 +1,7 @@
 import type { Transaction } from '../../database/database.js';
 import type { Money } from '../../http/money.js';
 import type { ReservationState, StockChange } from './reservation-state.js';
-import type { Line, Stock } from './shortage.js';
+import type { Line, Stock } from './allotment.js';
 
 /** A stock item as its row is. */
 export interface StockRow extends Stock {
