@@ -184,8 +184,14 @@ export async function prepareEffects(database: FreshDatabase, groups: readonly s
   await database.query('VACUUM ANALYZE bench_effect');
 }
 
-/** So many events, key by key in turn, committed to the outbox at one moment. */
-export async function fillOutbox(database: FreshDatabase, keys: readonly string[], count: number): Promise<void> {
+/** The last row of each lane. */
+export interface LastRows {
+  readonly lanes: readonly number[];
+  readonly ids: readonly string[];
+}
+
+/** So many events, key by key in turn, committed to the outbox at one moment; answers which rows the relay comes to last. */
+export async function fillOutbox(database: FreshDatabase, keys: readonly string[], count: number): Promise<LastRows> {
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
   try {
@@ -211,17 +217,21 @@ export async function fillOutbox(database: FreshDatabase, keys: readonly string[
         ],
       );
     }
-    await client.query('ANALYZE outbox'); // as it would be under a backlog of this size
-    await client.query('COMMIT');
-    await hint(client);
+    return await commitBacklog(client);
   } finally {
     await client.end();
   }
 }
 
-/** What an emitting instance tells the others after its commit. */
-export async function hint(database: { query(sql: string): Promise<unknown> }): Promise<void> {
-  await database.query("SELECT pg_notify('waybill', 'outbox bench')");
+/** Commits what was written to the outbox, and tells the relay; answers which rows it comes to last. */
+export async function commitBacklog(client: pg.Client): Promise<LastRows> {
+  await client.query('ANALYZE outbox'); // as it would be under a backlog of this size
+  const { rows } = await client.query<LastRows>(
+    'SELECT array_agg(lane) AS lanes, array_agg(id::text) AS ids FROM (SELECT lane, max(id) AS id FROM outbox GROUP BY lane) AS last',
+  );
+  await client.query('COMMIT');
+  await client.query("SELECT pg_notify('waybill', 'outbox bench')"); // as an instance that emits does after its commit
+  return rows[0] as LastRows;
 }
 
 /** Waits until a question to the database, asked again 25 ms after each answer, is answered with true. */
@@ -232,6 +242,22 @@ export async function until(database: FreshDatabase, sql: string, values: unknow
     if (row?.ok) return;
     if (performance.now() > deadline) throw new Error(`not within ${limitMs / 1000} s: ${sql}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/**
+ * Waits until the last row of each lane is gone. It asks for these rows by their keys: a question whether any row is left
+ * looks through all that were deleted, and takes from the relay what it is to measure.
+ */
+export async function untilDrained(database: FreshDatabase, { lanes, ids }: LastRows): Promise<void> {
+  const left = `SELECT count(*)::int AS left FROM unnest($1::smallint[], $2::bigint[]) AS last(lane, id),
+    LATERAL (SELECT 1 FROM outbox WHERE outbox.lane = last.lane AND outbox.id = last.id LIMIT 1) AS row`;
+  const deadline = performance.now() + 180_000;
+  for (;;) {
+    const [row] = await database.query<{ left: number }>(left, [lanes, ids]);
+    if (row?.left === 0) return;
+    if (performance.now() > deadline) throw new Error(`after 180 s ${row?.left} of ${ids.length} lanes were not drained`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

@@ -1,4 +1,4 @@
-import { fillOutbox, keysOf, perEvent, until, type Bench, type Stage } from '../lib/bench.js';
+import { fillOutbox, keysOf, perEvent, until, untilDrained, type Bench, type Stage } from '../lib/bench.js';
 import { messagesIn, startBaseline, TUTORIAL } from '../lib/baseline.js';
 import { bareLimit } from '../lib/bare-publishers.js';
 import { NullBroker } from '../subjects/null-broker.js';
@@ -32,8 +32,9 @@ export async function relay(bench: Bench): Promise<void> {
 async function drain(bench: Bench, stage: Stage, subject: { pid: number }, name: string, limit: string): Promise<void> {
   await fillOutbox(stage.database, keysOf(KEYS), bench.warmUp);
   await until(stage.database, EMPTY);
-  await fillOutbox(stage.database, keysOf(KEYS), bench.events);
-  const cost = await stage.cost([subject], () => until(stage.database, EMPTY));
+  const last = await fillOutbox(stage.database, keysOf(KEYS), bench.events);
+  const cost = await stage.cost([subject], () => untilDrained(stage.database, last));
+  await until(stage.database, EMPTY);
   bench.add({
     workload: WORKLOAD,
     name,

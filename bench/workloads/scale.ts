@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { bucketOf } from '../../src/messaging/event/key-hash.js';
-import { hint, keysOf, perEvent, until, type Bench, type Stage } from '../lib/bench.js';
+import { commitBacklog, keysOf, perEvent, until, untilDrained, type Bench, type LastRows, type Stage } from '../lib/bench.js';
 import { THING_TOPIC, THING_TYPE } from '../lib/effect.js';
 import { mostResident } from '../lib/resident.js';
 import type { Subject } from '../lib/subject.js';
@@ -61,10 +61,9 @@ async function measure(bench: Bench, stage: Stage, shape: Shape): Promise<void> 
   await until(stage.database, 'NOT EXISTS (SELECT 1 FROM outbox)');
   await shape.before?.(stage, keys);
   const before = await published();
-  const filled = await fill(stage, keys, events, lanes);
-  const cost = await stage.cost(subjects, () =>
-    until(stage.database, `(SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ${left + 1}) AS rows) <= ${left}`),
-  );
+  const { filled, last } = await fill(stage, keys, events, lanes);
+  const cost = await stage.cost(subjects, () => untilDrained(stage.database, last));
+  await until(stage.database, `(SELECT count(*) FROM outbox) = ${left}`);
   const after = await published();
   // Instances that take lanes from each other may publish twice; they never publish out of order.
   if (instances === 1) bench.check(`what was published of ${shape.name}`, after, { events: before.events + filled, disorder: 0 });
@@ -80,29 +79,39 @@ async function measure(bench: Bench, stage: Stage, shape: Shape): Promise<void> 
   });
 }
 
-/** Events of the keys in turn, committed at one moment; answers how many. */
-async function fill({ database }: Stage, keys: readonly string[], events: number, lanes: number): Promise<number> {
+/** Events of the keys in turn, committed at one moment; answers how many, and which the relay comes to last. */
+async function fill(
+  { database }: Stage,
+  keys: readonly string[],
+  events: number,
+  lanes: number,
+): Promise<{ readonly filled: number; readonly last: LastRows }> {
   const rounds = Math.max(1, Math.round(events / keys.length));
-  await database.query(
-    `INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
-     SELECT k.lane, gen_random_uuid(), '${THING_TOPIC}', '${THING_TYPE}', k.key, $4, format('{"thingId":"%s","n":%s,"text":"%s"}', k.key, n, repeat('x', 230))
-     FROM generate_series(1, $3::int) AS n, unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(lane, key, at) ORDER BY n, k.at`,
-    [
-      keys.map((key) => bucketOf(key, lanes)),
-      keys,
-      rounds,
-      JSON.stringify({
-        'content-type': 'application/json',
-        ce_specversion: '1.0',
-        ce_type: THING_TYPE,
-        ce_source: 'urn:waybill:bench',
-        ce_time: new Date().toISOString(),
-      }),
-    ],
-  );
-  await database.query('ANALYZE outbox'); // as it would be under a backlog of this size
-  await hint(database);
-  return rounds * keys.length;
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query(
+      `INSERT INTO outbox (lane, event_id, topic, type, key, headers, payload)
+       SELECT k.lane, gen_random_uuid(), '${THING_TOPIC}', '${THING_TYPE}', k.key, $4, format('{"thingId":"%s","n":%s,"text":"%s"}', k.key, n, repeat('x', 230))
+       FROM generate_series(1, $3::int) AS n, unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(lane, key, at) ORDER BY n, k.at`,
+      [
+        keys.map((key) => bucketOf(key, lanes)),
+        keys,
+        rounds,
+        JSON.stringify({
+          'content-type': 'application/json',
+          ce_specversion: '1.0',
+          ce_type: THING_TYPE,
+          ce_source: 'urn:waybill:bench',
+          ce_time: new Date().toISOString(),
+        }),
+      ],
+    );
+    return { filled: rounds * keys.length, last: await commitBacklog(client) };
+  } finally {
+    await client.end();
+  }
 }
 
 /** Its first event can be published by nobody, and its second waits. */
