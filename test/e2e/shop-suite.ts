@@ -161,6 +161,11 @@ export function shopSuite(broker: BrokerName): void {
         { timeoutMs: 60_000, everyMs: 250 },
       );
       await eventually(async () => expect((await app.get('/inventory/rare')).body).toMatchObject({ onHand: 0, reserved: 0 }));
+      // Whether it was handled alone or in a batch, the log tells of each event.
+      const told = app.output
+        .split('\n')
+        .filter((line) => line.includes('"consumer":"ReserveStockWhenOrderPlaced"') && line.includes('"msg":"handled"'));
+      for (const id of ids) expect(told.filter((line) => line.includes(`"key":"${id}"`))).toHaveLength(1);
     });
 
     it('a cancel that races the payment ends refunded or never charged', async () => {

@@ -156,18 +156,16 @@ export class MessageRunner {
     );
     cut.release();
     end({ outcome: outcome.kind });
-    const fields = { group: this.consumer.group, topic: this.consumer.topic, consumer: handler.name, events: events.length };
     if (outcome.kind !== 'handled') {
+      const { group, topic } = this.consumer;
+      const fields = { group, topic, consumer: handler.name, events: events.length, outcome: outcome.kind };
       logger.info(
         { ...fields, ...(outcome.kind === 'failed' && { error: describe(outcome.error) }) },
         'a batch was not handled; its events go one by one',
       );
       return none;
     }
-    metrics.attempts.inc({ group: this.consumer.group }, events.length);
-    const now = Date.now();
-    for (const { time } of events) metrics.commitToHandled.observe(Math.max(0, now - Date.parse(time)) / 1000);
-    logger.info(fields, 'handled');
+    batch.forEach(({ event }, index) => this.report(event, events[index] as EventEnvelope, handler, 1, outcome));
     return new Set(batch);
   }
 
@@ -269,14 +267,14 @@ export class MessageRunner {
 
   private report(event: ParkableEvent, envelope: EventEnvelope, handler: Handler, attempt: number, outcome: AttemptOutcome): void {
     const { metrics, logger } = this.parts;
-    const fields = { ...loggedEvent(event), consumer: handler.name, attempt };
+    const fields = (): object => ({ ...loggedEvent(event), consumer: handler.name, attempt });
     metrics.attempts.inc({ group: event.group });
     if (outcome.kind === 'handled') {
       const latencyMs = Date.now() - Date.parse(envelope.time);
       metrics.commitToHandled.observe(Math.max(0, latencyMs) / 1000);
-      logger.info({ ...fields, latencyMs }, 'handled');
-    } else if (outcome.kind === 'failed') logger.warn({ ...fields, error: describe(outcome.error) }, 'the handler failed');
-    else if (outcome.kind === 'interrupted') logger.info(fields, 'the handler was interrupted; the attempt does not count');
+      if (logger.isLevelEnabled('info')) logger.info({ ...fields(), latencyMs }, 'handled');
+    } else if (outcome.kind === 'failed') logger.warn({ ...fields(), error: describe(outcome.error) }, 'the handler failed');
+    else if (outcome.kind === 'interrupted') logger.info(fields(), 'the handler was interrupted; the attempt does not count');
   }
 
   /** Names the event even if its bytes are no event at all, and the same at each redelivery. */
