@@ -73,7 +73,10 @@ export class Bench {
     let server = this.servers.get(name);
     if (!server) {
       this.say(`starting ${name}`);
-      this.servers.set(name, (server = startServer(name, name === 'postgres' ? { settings: STATEMENT_SETTINGS } : {})));
+      this.servers.set(
+        name,
+        (server = startServer(name, name === 'postgres' ? { settings: { ...STATEMENT_SETTINGS, ...postgresSettings() } } : {})),
+      );
     }
     return server;
   }
@@ -84,7 +87,12 @@ export class Bench {
   }
 
   async versions(): Promise<string[]> {
-    return Promise.all([...this.servers.values()].map(async (server) => (await server).description));
+    return Promise.all(
+      [...this.servers].map(async ([name, server]) => {
+        const { description } = await server;
+        return name === 'postgres' && POSTGRES_SETTINGS ? `${description} with ${POSTGRES_SETTINGS}` : description;
+      }),
+    );
   }
 
   add(figure: Figure): void {
@@ -151,6 +159,19 @@ export class Bench {
   async close(): Promise<void> {
     await Promise.all([...this.servers.values()].map(async (server) => (await server).dispose()));
   }
+}
+
+/** Settings of PostgreSQL to measure with: `BENCH_POSTGRES='shared_buffers=1GB max_wal_size=6GB'`. */
+const POSTGRES_SETTINGS = process.env['BENCH_POSTGRES'];
+
+function postgresSettings(): Record<string, string> {
+  return Object.fromEntries(
+    (POSTGRES_SETTINGS?.split(' ') ?? []).map((setting) => {
+      const [name, value] = setting.split('=');
+      if (!name || !value) throw new Error(`BENCH_POSTGRES wants name=value, separated by single spaces, not "${setting}".`);
+      return [name, value];
+    }),
+  );
 }
 
 /** Settings of the application under test that the environment has: `OUTBOX_BATCH_SIZE=2000 npm run bench`. */
