@@ -255,14 +255,19 @@ export async function commitBacklog(client: pg.Client): Promise<LastRows> {
   return rows[0] as LastRows;
 }
 
-/** Waits until a question to the database, asked again 25 ms after each answer, is answered with true. */
-export async function until(database: FreshDatabase, sql: string, values: unknown[] = [], limitMs = 180_000): Promise<void> {
+/** Waits until a question to the database, asked again a while after each answer, is answered with true. */
+export async function until(
+  database: FreshDatabase,
+  sql: string,
+  values: unknown[] = [],
+  { limitMs = 180_000, everyMs = 25 }: { readonly limitMs?: number; readonly everyMs?: number } = {},
+): Promise<void> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     const [row] = await database.query<{ ok: boolean }>(`SELECT (${sql}) AS ok`, values);
     if (row?.ok) return;
     if (performance.now() > deadline) throw new Error(`not within ${limitMs / 1000} s: ${sql}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
 
@@ -271,15 +276,9 @@ export async function until(database: FreshDatabase, sql: string, values: unknow
  * looks through all that were deleted, and takes from the relay what it is to measure.
  */
 export async function untilDrained(database: FreshDatabase, { lanes, ids }: LastRows): Promise<void> {
-  const left = `SELECT count(*)::int AS left FROM unnest($1::smallint[], $2::bigint[]) AS last(lane, id),
-    LATERAL (SELECT 1 FROM outbox WHERE outbox.lane = last.lane AND outbox.id = last.id LIMIT 1) AS row`;
-  const deadline = performance.now() + 180_000;
-  for (;;) {
-    const [row] = await database.query<{ left: number }>(left, [lanes, ids]);
-    if (row?.left === 0) return;
-    if (performance.now() > deadline) throw new Error(`after 180 s ${row?.left} of ${ids.length} lanes were not drained`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  const gone = `NOT EXISTS (SELECT 1 FROM unnest($1::smallint[], $2::bigint[]) AS last(lane, id),
+    LATERAL (SELECT 1 FROM outbox WHERE outbox.lane = last.lane AND outbox.id = last.id LIMIT 1) AS row)`;
+  await until(database, gone, [lanes, ids], { everyMs: 5 });
 }
 
 /** Each event handled once by the group, each key in its order. */

@@ -34,7 +34,7 @@ async function passing(bench: Bench, stage: Stage): Promise<void> {
     for (const keys of portions) {
       await fillOutbox(stage.database, keys, each);
       const all = each * (heaps.length + 1);
-      await until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${all}`, [], 600_000);
+      await until(stage.database, `(SELECT sum(handled) FROM bench_effect) >= ${all}`, [], { limitMs: 600_000 });
       heaps.push(await subject.call<number>('heap'));
     }
   });

@@ -18,8 +18,8 @@ export async function shop(bench: Bench): Promise<void> {
 
 async function settle(bench: Bench, stage: Stage): Promise<void> {
   const orders = await place(stage, Math.ceil(bench.events / 10));
-  const process = await startShop(stage, { ROLES: 'relay,consumers' });
-  const cost = await stage.cost([process.subject], () =>
+  const consumers = await startShop(stage, { ROLES: 'relay,consumers' });
+  const cost = await stage.cost([consumers.subject], () =>
     until(
       stage.database,
       `(SELECT count(*) FROM notification) >= ${orders} AND (SELECT count(*) FROM reservation WHERE state = 'committed') >= ${orders}`,

@@ -130,26 +130,26 @@ export class MessageRunner {
     const standings = await Promise.all(deliveries.map(({ event }) => inbox.standing(event.group, event.topic, event.key, event.eventId)));
     const apart = new Set<string>();
     const seen = new Set<string>();
-    const decoded = deliveries.map(({ event, key, message }, index) => {
+    const decoded = deliveries.flatMap((delivery, index) => {
+      const { event, key, message } = delivery;
       const standing = standings[index];
       if (standing?.done || standing?.held || message.undeliverable !== undefined || message.signal.aborted || seen.has(event.eventId))
         apart.add(key);
       seen.add(event.eventId);
       try {
-        return decode(event);
+        return [{ delivery, envelope: decode(event) }];
       } catch {
-        return void apart.add(key); // by itself it becomes a dead letter
+        apart.add(key); // by itself it becomes a dead letter
+        return [];
       }
     });
-    const batch = deliveries.filter(({ key }) => !apart.has(key));
-    const [first, ...others] = decoded.filter(
-      (envelope, index) => envelope !== undefined && !apart.has(deliveries[index]?.key ?? ''),
-    ) as EventEnvelope[];
+    const batch = decoded.filter(({ delivery }) => !apart.has(delivery.key));
+    const [first, ...others] = batch.map(({ envelope }) => envelope);
     if (first === undefined || others.length === 0) return none;
     const end = metrics.handleDuration.startTimer({ group: this.consumer.group, topic: this.consumer.topic });
     const events = [first, ...others] as const;
     const timeoutMs = handler.timeoutMs ?? settings.handlerTimeoutMs;
-    const cut = cutWith([this.interrupt.signal, ...batch.map(({ message }) => message.signal)]);
+    const cut = cutWith([this.interrupt.signal, ...batch.map(({ delivery }) => delivery.message.signal)]);
     const outcome = await attemptEvents(
       { group: this.consumer.group, handler, events, attempt: 1, timeoutMs, signal: cut.signal },
       this.means('single'),
@@ -165,8 +165,9 @@ export class MessageRunner {
       );
       return none;
     }
-    batch.forEach(({ event }, index) => this.report(event, events[index] as EventEnvelope, handler, 1, outcome));
-    return new Set(batch);
+    metrics.attempts.inc({ group: this.consumer.group }, batch.length);
+    for (const { delivery, envelope } of batch) this.report(delivery.event, envelope, handler, 1, outcome);
+    return new Set(batch.map(({ delivery }) => delivery));
   }
 
   private means(commit: Handler['commit']): AttemptMeans {
@@ -202,6 +203,7 @@ export class MessageRunner {
     );
     if (outcome.kind === 'failed' && (await this.isOutage(outcome.error))) throw outcome.error;
     end({ outcome: outcome.kind });
+    metrics.attempts.inc({ group: event.group });
     this.report(event, envelope, handler, attempt, outcome);
     return outcome;
   }
@@ -268,7 +270,6 @@ export class MessageRunner {
   private report(event: ParkableEvent, envelope: EventEnvelope, handler: Handler, attempt: number, outcome: AttemptOutcome): void {
     const { metrics, logger } = this.parts;
     const fields = (): object => ({ ...loggedEvent(event), consumer: handler.name, attempt });
-    metrics.attempts.inc({ group: event.group });
     if (outcome.kind === 'handled') {
       const latencyMs = Date.now() - Date.parse(envelope.time);
       metrics.commitToHandled.observe(Math.max(0, latencyMs) / 1000);

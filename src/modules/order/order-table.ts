@@ -18,13 +18,9 @@ export interface OrderFacts {
   readonly currency: string;
 }
 
-/** What is locked of an order while it is moved on. */
-export interface LockedOrder extends OrderFacts {
-  readonly status: OrderStatus;
-}
-
 /** An order as it is read: with its items and its history, both in their order. */
-export interface WholeOrder extends LockedOrder {
+export interface WholeOrder extends OrderFacts {
+  readonly status: OrderStatus;
   readonly reason: CancelReason | null;
   readonly note: string | null;
   readonly createdAt: Date;
@@ -67,35 +63,25 @@ export async function insertOrders(tx: Transaction, orders: readonly NewOrder[])
   return new Map(rows.map(({ id, createdAt }) => [id, createdAt]));
 }
 
-/** Holds the order until the transaction ends, so that its transitions are made one after the other. */
-export async function lockOrder(tx: Transaction, id: string): Promise<LockedOrder | undefined> {
-  const [order] = await tx.$queryRaw<LockedOrder[]>`
-    SELECT id, customer_id AS "customerId", status, total, currency FROM orders WHERE id = ${id}::uuid FOR UPDATE`;
-  return order;
-}
-
-/** Writes the new status of a locked order, and the line of its history. */
-export async function writeStatus(tx: Transaction, id: string, status: OrderStatus, reason: CancelReason | null): Promise<void> {
-  await tx.$executeRaw`
-    WITH moved AS (UPDATE orders SET status = ${status}, reason = ${reason} WHERE id = ${id}::uuid RETURNING id)
-    INSERT INTO order_history (order_id, position, status, reason)
-    SELECT moved.id, (SELECT count(*) + 1 FROM order_history WHERE order_id = moved.id), ${status}, ${reason} FROM moved`;
+/** Holds the order until the transaction ends, so that its transitions are made one after the other; answers its status. */
+export async function lockOrder(tx: Transaction, id: string): Promise<OrderStatus | undefined> {
+  const [order] = await tx.$queryRaw<{ status: OrderStatus }[]>`SELECT status FROM orders WHERE id = ${id}::uuid FOR UPDATE`;
+  return order?.status;
 }
 
 /**
- * Moves an order that is still pending on, with the line of its history; undefined where it is pending no more. One
- * statement: whoever moves the order at the same time leaves it no longer pending, so the row that was waited for is
- * not taken, and the history that was read before is never too short.
+ * Moves an order from one status to another, with the line of its history; undefined where it has not this status. The
+ * order need not be locked: whoever moves it at the same time leaves it in another status, to which none returns, so the
+ * row that was waited for is not taken, and the history that was read before is never too short.
  */
-export async function leavePending(
+export async function moveOrder(
   tx: Transaction,
   id: string,
-  to: OrderStatus,
-  reason: CancelReason | null,
+  { from, to, reason }: { readonly from: OrderStatus; readonly to: OrderStatus; readonly reason: CancelReason | null },
 ): Promise<OrderFacts | undefined> {
   const [order] = await tx.$queryRaw<OrderFacts[]>`
     WITH moved AS (
-      UPDATE orders SET status = ${to}, reason = ${reason} WHERE id = ${id}::uuid AND status = 'pending'
+      UPDATE orders SET status = ${to}, reason = ${reason} WHERE id = ${id}::uuid AND status = ${from}
       RETURNING id, customer_id, total, currency
     ), history AS (
       INSERT INTO order_history (order_id, position, status, reason)

@@ -14,18 +14,8 @@ import { orderAnswer, type OrderAnswer, type OrdersQuery, type PlaceOrderBody } 
 import { IdempotencyKeyInUseError, IdempotencyKeyReusedError, OrderAlreadyCancelledError, OrderNotFoundError } from './order.errors.js';
 import { OrderCancelled, OrderConfirmed, OrderPlaced, type CancelReason } from './order.events.js';
 import { priceOrder, type CataloguePrice } from './order-pricing.js';
-import { canBecome } from './order-state.js';
-import {
-  findOrder,
-  findOrdersOf,
-  insertOrders,
-  leavePending,
-  lockOrder,
-  writeStatus,
-  type NewOrder,
-  type OrderFacts,
-  type Reader,
-} from './order-table.js';
+import { canBecome, type OrderStatus } from './order-state.js';
+import { findOrder, findOrdersOf, insertOrders, lockOrder, moveOrder, type NewOrder, type OrderFacts, type Reader } from './order-table.js';
 
 /** What `place` is asked for. */
 interface OrderRequest {
@@ -73,25 +63,23 @@ export class OrderService {
   /** @throws OrderNotFoundError, OrderAlreadyCancelledError */
   async cancel(id: string): Promise<OrderAnswer> {
     return this.database.transaction(async (tx) => {
-      const order = await lockOrder(tx, id);
-      if (!order) throw new OrderNotFoundError(id);
-      if (!canBecome(order.status, 'cancelled')) throw new OrderAlreadyCancelledError(id);
-      await writeStatus(tx, id, 'cancelled', 'requested');
-      this.outbox.emit(tx, OrderCancelled.of({ ...factsOf(order), reason: 'requested' }));
+      const status = await lockOrder(tx, id);
+      if (status === undefined) throw new OrderNotFoundError(id);
+      if (!canBecome(status, 'cancelled')) throw new OrderAlreadyCancelledError(id);
+      await this.cancelFrom(tx, id, status, 'requested');
       return this.answerOf(tx, id);
     });
   }
 
   /** Confirms an order that is still pending; a later one is left as it is. */
   async confirmIfPending(tx: Transaction, id: string): Promise<void> {
-    const order = await leavePending(tx, id, 'confirmed', null);
+    const order = await moveOrder(tx, id, { from: 'pending', to: 'confirmed', reason: null });
     if (order) this.outbox.emit(tx, OrderConfirmed.of(factsOf(order)));
   }
 
   /** Cancels an order that is still pending; a later one is left as it is. */
-  async cancelIfPending(tx: Transaction, id: string, reason: CancelReason): Promise<void> {
-    const order = await leavePending(tx, id, 'cancelled', reason);
-    if (order) this.outbox.emit(tx, OrderCancelled.of({ ...factsOf(order), reason }));
+  cancelIfPending(tx: Transaction, id: string, reason: CancelReason): Promise<void> {
+    return this.cancelFrom(tx, id, 'pending', reason);
   }
 
   /** @throws OrderNotFoundError */
@@ -149,6 +137,11 @@ export class OrderService {
       if (answer) return answer;
       throw refusal;
     });
+  }
+
+  private async cancelFrom(tx: Transaction, id: string, from: OrderStatus, reason: CancelReason): Promise<void> {
+    const order = await moveOrder(tx, id, { from, to: 'cancelled', reason });
+    if (order) this.outbox.emit(tx, OrderCancelled.of({ ...factsOf(order), reason }));
   }
 
   private async answerOf(reader: Reader, id: string): Promise<OrderAnswer> {
