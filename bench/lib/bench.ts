@@ -90,7 +90,7 @@ export class Bench {
     return Promise.all(
       [...this.servers].map(async ([name, server]) => {
         const { description } = await server;
-        return name === 'postgres' && POSTGRES_SETTINGS ? `${description} with ${POSTGRES_SETTINGS}` : description;
+        return name === 'postgres' && POSTGRES_SETTINGS.length > 0 ? `${description} with ${POSTGRES_SETTINGS.join(' ')}` : description;
       }),
     );
   }
@@ -162,13 +162,13 @@ export class Bench {
 }
 
 /** Settings of PostgreSQL to measure with: `BENCH_POSTGRES='shared_buffers=1GB max_wal_size=6GB'`. */
-const POSTGRES_SETTINGS = process.env['BENCH_POSTGRES'];
+const POSTGRES_SETTINGS = (process.env['BENCH_POSTGRES'] ?? '').split(/\s+/).filter(Boolean);
 
 function postgresSettings(): Record<string, string> {
   return Object.fromEntries(
-    (POSTGRES_SETTINGS?.split(' ') ?? []).map((setting) => {
+    POSTGRES_SETTINGS.map((setting) => {
       const [name, value] = setting.split('=');
-      if (!name || !value) throw new Error(`BENCH_POSTGRES wants name=value, separated by single spaces, not "${setting}".`);
+      if (!name || !value) throw new Error(`BENCH_POSTGRES wants name=value, separated by spaces, not "${setting}".`);
       return [name, value];
     }),
   );

@@ -21,6 +21,7 @@ export interface Row {
   readonly databaseCpu?: number;
   readonly brokerCpu?: number;
   readonly walBytes?: number;
+  /** Of the run that is nearest to the median. */
   readonly note?: string;
 }
 
@@ -65,13 +66,15 @@ function rowOf(figure: Figure, runs: readonly (readonly Figure[])[]): Row {
     });
     return ratios.length > 0 ? { [field]: medianOf(ratios) } : {};
   };
-  const { workload, name, broker, unit, note } = figure;
+  const { workload, name, broker, unit } = figure;
+  const median = medianOf(values);
+  const { note } = same.reduce((nearest, other) => (Math.abs(other.value - median) < Math.abs(nearest.value - median) ? other : nearest));
   return {
     workload,
     name,
     broker,
     unit,
-    median: medianOf(values),
+    median,
     lowest: Math.min(...values),
     highest: Math.max(...values),
     runs: values.length,
