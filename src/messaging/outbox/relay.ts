@@ -46,7 +46,7 @@ export class Relay {
   /** Counts the changes of lanes, and which of them `holds` and `parked` were read after. */
   private laneChanges = 0;
   private holdsReadAt = -1;
-  /** Counts what this relay itself holds and parks. */
+  /** Counts twice what this relay itself holds and parks, as it begins and as it ends: odd while that is being written. */
   private holdChanges = 0;
   private topics: readonly string[] = [];
   private running: Promise<void> | undefined;
@@ -286,6 +286,15 @@ export class Relay {
 
   /** Holds the key back; at the limit does what the topic's policy says. */
   private async refuse(row: OutboxRow, error: Error): Promise<void> {
+    this.holdChanges++;
+    try {
+      await this.holdOrPark(row, error);
+    } finally {
+      this.holdChanges++;
+    }
+  }
+
+  private async holdOrPark(row: OutboxRow, error: Error): Promise<void> {
     const key = heldKeyOf(row);
     const attempts = (this.holds.get(key)?.attempts ?? 0) + 1;
     const policy = policyOf(row.type);
@@ -299,7 +308,6 @@ export class Relay {
       err: error,
     };
     this.metrics.publishFailures.inc({ kind: 'message' });
-    this.holdChanges++;
     if (attempts >= this.settings.config.outbox.maxAttempts && policy !== 'halt') {
       this.holdsReadAt = -1; // the answer may get lost: before the next read the table is asked what is parked
       const moved = await this.table.park(row, policy, error.message, this.settings.instance);
@@ -344,8 +352,8 @@ export class Relay {
     const [held, parked] = await Promise.all([this.table.heldKeys(), this.table.parkedKeys()]);
     const now = performance.now();
     for (const { held: key, attempts, waitMs } of held) if (!this.holds.has(key)) this.holds.set(key, { attempts, until: now + waitMs });
-    // What was held or parked here while the answer was under way is not in it.
-    const complete = holdChanges === this.holdChanges;
+    // What was being held or parked here when it was asked for, or since, may not be in the answer.
+    const complete = holdChanges % 2 === 0 && holdChanges === this.holdChanges;
     if (complete) for (const key of this.holds.keys()) if (!held.some((row) => row.held === key)) this.holds.delete(key);
     this.parked = new Set(complete ? parked : [...this.parked, ...parked]);
     if (complete) this.holdsReadAt = Math.max(this.holdsReadAt, laneChanges);
